@@ -1,0 +1,78 @@
+//! Interned strings.
+//!
+//! Histories repeat a handful of strings (`read`, `write`, `n3`, `timeout`) millions of times. A [`Sym`] is four bytes,
+//! copies freely and compares by number; the text lives once, for the life of the process.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{LazyLock, RwLock};
+
+/// An interned string. Equal text always has an equal `Sym` within one process; the number itself means nothing
+/// outside it and is never written to disk.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sym(u32);
+
+#[derive(Default)]
+struct Table {
+    by_text: HashMap<&'static str, u32>,
+    text: Vec<&'static str>,
+}
+
+static TABLE: LazyLock<RwLock<Table>> = LazyLock::new(RwLock::default);
+
+impl Sym {
+    /// Interns `text`. Texts are kept until the process ends, so intern vocabularies, not payloads without bound.
+    ///
+    /// # Panics
+    /// When four billion different strings have been interned.
+    pub fn new(text: &str) -> Self {
+        // A panic while holding the lock can only come from running out of memory: the table stays usable.
+        if let Some(&id) = TABLE.read().unwrap_or_else(|e| e.into_inner()).by_text.get(text) {
+            return Self(id);
+        }
+        let mut table = TABLE.write().unwrap_or_else(|e| e.into_inner());
+        if let Some(&id) = table.by_text.get(text) {
+            return Self(id);
+        }
+        let id = u32::try_from(table.text.len()).expect("four billion interned strings");
+        let text: &'static str = Box::leak(text.to_owned().into_boxed_str());
+        table.by_text.insert(text, id);
+        table.text.push(text);
+        Self(id)
+    }
+
+    /// The text.
+    pub fn as_str(self) -> &'static str {
+        TABLE.read().unwrap_or_else(|e| e.into_inner()).text[self.0 as usize]
+    }
+}
+
+impl fmt::Debug for Sym {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+impl fmt::Display for Sym {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl From<&str> for Sym {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl PartialEq<str> for Sym {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Sym {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}

@@ -1,0 +1,1 @@
+//! Traits, cluster providers, control channel, generators, interpreter, store, report.

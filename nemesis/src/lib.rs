@@ -1,0 +1,1 @@
+//! Fault plans, schedules and effectors.

@@ -1,0 +1,1 @@
+//! squall-node: the project's own replicated stack.

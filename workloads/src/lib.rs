@@ -1,0 +1,1 @@
+//! Workloads: operations, generators, final reads, checkers.
