@@ -1,1 +1,18 @@
 //! Traits, cluster providers, control channel, generators, interpreter, store, report.
+
+pub mod client;
+pub mod cluster;
+pub mod config;
+pub mod generator;
+pub mod journal;
+pub mod nemesis;
+pub mod seed;
+pub mod target;
+pub mod workload;
+
+pub use client::{Client, ClientFactory, Op, Outcome};
+pub use cluster::{Cluster, Node};
+pub use nemesis::Nemesis;
+pub use seed::Seed;
+pub use target::Target;
+pub use workload::{CheckBudget, Checker, Shape, Workload};

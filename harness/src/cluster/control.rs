@@ -1,0 +1,66 @@
+//! The controller's end of a control channel.
+
+use super::Duplex;
+use squall_agent::protocol::{Reply, Request};
+use std::time::Duration;
+
+/// A handle to one agent; clones share the channel.
+#[derive(Clone)]
+pub struct Control {}
+
+/// Why a request got no good answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The agent refused or failed.
+    #[error("{node}: {message}")]
+    Agent {
+        /// Which node.
+        node: String,
+        /// The agent's sentence.
+        message: String,
+    },
+    /// No answer in time.
+    #[error("{node}: no answer from the agent within {after:?}")]
+    Timeout {
+        /// Which node.
+        node: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// The channel is gone and could not be opened again.
+    #[error("{node}: control channel lost: {why}")]
+    Lost {
+        /// Which node.
+        node: String,
+        /// What happened.
+        why: String,
+    },
+}
+
+impl Control {
+    /// Sends `request` and waits for its answer for at most 30 s.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn call(&self, request: Request) -> Result<Reply, ControlError> {
+        self.call_with(request, Vec::new(), Duration::from_secs(30)).await.map(|(reply, _)| reply)
+    }
+
+    /// The same with a payload in both directions and a time limit.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn call_with(
+        &self,
+        _request: Request,
+        _payload: Vec<u8>,
+        _timeout: Duration,
+    ) -> Result<(Reply, Vec<u8>), ControlError> {
+        unimplemented!("being written")
+    }
+
+    /// Starts speaking over `duplex`.
+    pub fn new(_node: &str, _duplex: Duplex) -> Self {
+        unimplemented!("being written")
+    }
+}

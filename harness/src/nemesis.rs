@@ -1,0 +1,62 @@
+//! What the run loop needs of a nemesis; the nemesis itself is its own crate.
+
+use crate::cluster::Cluster;
+use crate::journal::Journal;
+use crate::target::Target;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What a nemesis may touch while a run goes.
+#[derive(Clone)]
+pub struct NemesisContext {
+    /// The nodes.
+    pub cluster: Arc<Cluster>,
+    /// To restart what was killed and to ask who leads.
+    pub target: Arc<dyn Target>,
+    /// Where every fault is recorded, and the run's clock.
+    pub journal: Journal,
+    /// Becomes true when the main phase is over: stop injecting, return soon.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// One line of the summary: a kind of fault, how often it was planned and bit, and what was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaultRow {
+    /// `partition`.
+    pub fault: String,
+    /// `majorities-ring`, `minority`.
+    pub detail: String,
+    /// How often it was injected.
+    pub injected: u64,
+    /// How often its effect was verified.
+    pub bit: u64,
+    /// How often it was skipped or its outcome is unknown, with the reasons.
+    pub troubles: Vec<String>,
+    /// What was measured, added up: `4211 packets dropped`.
+    pub seen: String,
+}
+
+/// A resolved fault plan and the hands to carry it out.
+#[async_trait]
+pub trait Nemesis: Send + Sync {
+    /// The plan as data: saved with the run, enough to repeat it, byte-identical for the same seed and test.
+    fn plan(&self) -> serde_json::Value;
+
+    /// Carries the plan out; returns when it is done or `stop` became true (leaving faults in force to
+    /// [`heal`](Nemesis::heal)). Never fails: what did not work is recorded in the journal and the report.
+    async fn run(&self, context: NemesisContext);
+
+    /// Undoes everything, restarts what was killed and verifies. Called once after the main phase, and on Ctrl-C.
+    ///
+    /// # Errors
+    /// What could not be healed: then final reads mean nothing.
+    async fn heal(&self, context: &NemesisContext) -> anyhow::Result<()>;
+
+    /// What was done so far, a row per kind of fault.
+    fn report(&self) -> Vec<FaultRow>;
+
+    /// What is in force now, in a few words for the progress line.
+    fn in_force(&self) -> Option<String>;
+}
