@@ -2,8 +2,14 @@
 //!
 //! Nothing here knows about clusters, networks or async: a history goes in, a verdict comes out.
 
+mod error;
 mod event;
+mod history;
 mod sym;
+mod verdict;
 
+pub use error::HistoryError;
 pub use event::{Event, EventKind, Value};
+pub use history::{History, Op, Ops, Outcome};
 pub use sym::Sym;
+pub use verdict::{CheckResult, CheckStats, Explanation, KeyResult, OpLine, Verdict, seconds};

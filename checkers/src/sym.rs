@@ -41,6 +41,16 @@ impl Sym {
         Self(id)
     }
 
+    /// The number, for columns of a history in this process.
+    pub(crate) fn id(self) -> u32 {
+        self.0
+    }
+
+    /// The `Sym` with this number, which must have come from [`Sym::id`] in this process.
+    pub(crate) fn from_id(id: u32) -> Self {
+        Self(id)
+    }
+
     /// The text.
     pub fn as_str(self) -> &'static str {
         TABLE.read().unwrap_or_else(|e| e.into_inner()).text[self.0 as usize]

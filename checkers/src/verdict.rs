@@ -1,0 +1,186 @@
+//! What a checker says about a history.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The answer of a checker. Ordered by weight: merged verdicts are as bad as the worst of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The history keeps the promise.
+    #[default]
+    Valid,
+    /// Nobody knows: out of time or memory, nothing happened, a fault did not bite. Never a pass.
+    Unknown,
+    /// The history breaks the promise.
+    Invalid,
+}
+
+impl Verdict {
+    /// The worse of both: invalid > unknown > valid.
+    pub fn merge(self, other: Self) -> Self {
+        self.max(other)
+    }
+
+    /// As in reports: `VALID`, `INVALID`, `UNKNOWN`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "VALID",
+            Self::Unknown => "UNKNOWN",
+            Self::Invalid => "INVALID",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A verdict with its reasons, as saved in `results.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// Which checker this is: `linearizable`.
+    pub checker: String,
+    /// The answer.
+    pub verdict: Verdict,
+    /// Why, in one sentence without a full stop: `key 17 is not linearizable (1 of 40 keys)`.
+    pub reason: String,
+    /// One entry per key, worst first; empty when the checker does not work by key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyResult>,
+    /// What it took.
+    pub stats: CheckStats,
+}
+
+/// The verdict about one key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyResult {
+    /// As a person would write it; `nil` when the history has only one object.
+    pub key: String,
+    /// The answer for this key.
+    pub verdict: Verdict,
+    /// Why, when it is not valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Client operations on this key that entered the check.
+    pub ops: u64,
+    /// Which engine decided: `zones`, `search`, `wgl`.
+    pub engine: String,
+    /// A small set of operations that contradict each other, when invalid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
+}
+
+/// What a check took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckStats {
+    /// Client operations in the history, of whatever outcome.
+    pub ops: u64,
+    /// Operations that certainly took effect.
+    pub ops_ok: u64,
+    /// Independent objects.
+    pub keys: u64,
+    /// Configurations that searches visited, over all keys.
+    pub configurations: u64,
+    /// Duration (seconds).
+    pub duration_s: f64,
+}
+
+/// A small set of operations on one key for which no order exists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// As a person would write it.
+    pub key: String,
+    /// The operations in the order of their invocations.
+    pub ops: Vec<OpLine>,
+    /// Which of `ops` cannot be placed: the first to return with nothing left to try.
+    pub culprit: usize,
+    /// What is wrong with the culprit: `cannot come after the read of 881: 640 was overwritten at 14.201 s`.
+    pub why: String,
+    /// The history up to this event is the shortest prefix without an order (index of an event).
+    pub prefix_index: u64,
+}
+
+/// One operation of an explanation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpLine {
+    /// Index of the invocation.
+    pub call_index: u64,
+    /// Index of the completion, if there is one.
+    pub completion_index: Option<u64>,
+    /// Start (nanoseconds since the run's start).
+    pub call_ns: u64,
+    /// End, if it ended (nanoseconds since the run's start).
+    pub completion_ns: Option<u64>,
+    /// Who.
+    pub process: u32,
+    /// The node that the process talked to.
+    pub node: Option<String>,
+    /// What was done: `write 881`, `read -> 640`, `cas 1 -> 2`.
+    pub text: String,
+    /// `ok`, `fail` or `unknown`.
+    pub outcome: String,
+}
+
+impl fmt::Display for OpLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let node = self.node.clone().unwrap_or_else(|| format!("p{}", self.process));
+        write!(f, "{:>10} s  {node:<4} {:<18} {:<8}", seconds(self.call_ns), self.text, self.outcome)?;
+        match self.completion_ns {
+            Some(end) => write!(f, " after {} ms", milliseconds(end.saturating_sub(self.call_ns))),
+            None => f.write_str(" never answered"),
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    /// One line an operation, the culprit marked.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, op) in self.ops.iter().enumerate() {
+            write!(f, "{op}")?;
+            if at == self.culprit {
+                write!(f, "   <- {}", self.why)?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// `14.201`: seconds with milliseconds, as everywhere in reports.
+pub fn seconds(time_ns: u64) -> String {
+    format!("{}.{:03}", time_ns / 1_000_000_000, time_ns / 1_000_000 % 1000)
+}
+
+/// Milliseconds, with a decimal where whole ones would say nothing.
+fn milliseconds(duration_ns: u64) -> String {
+    if duration_ns < 10_000_000 {
+        format!("{}.{}", duration_ns / 1_000_000, duration_ns / 100_000 % 10)
+    } else {
+        format!("{}", duration_ns / 1_000_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_verdict_wins() {
+        use Verdict::*;
+        for (a, b, merged) in [(Valid, Unknown, Unknown), (Unknown, Invalid, Invalid), (Valid, Invalid, Invalid)] {
+            assert_eq!(a.merge(b), merged);
+            assert_eq!(b.merge(a), merged);
+        }
+        assert_eq!(Valid.merge(Valid), Valid);
+    }
+
+    #[test]
+    fn times_read_like_the_rest_of_the_report() {
+        assert_eq!(seconds(14_201_999_999), "14.201");
+        assert_eq!(milliseconds(6_040_000), "6.0");
+        assert_eq!(milliseconds(5_000_000_000), "5000");
+    }
+}
