@@ -111,6 +111,10 @@ pub enum EventKind {
     Phase,
 }
 
+/// All of them, for readers.
+pub(crate) const ALL_KINDS: [EventKind; 6] =
+    [EventKind::Invoke, EventKind::Ok, EventKind::Fail, EventKind::Info, EventKind::Nemesis, EventKind::Phase];
+
 impl EventKind {
     /// The word used in files: `invoke`, `ok`, `fail`, `info`, `nemesis`, `phase`.
     pub fn as_str(self) -> &'static str {

@@ -4,12 +4,14 @@
 
 mod error;
 mod event;
+mod format;
 mod history;
 mod sym;
 mod verdict;
 
 pub use error::HistoryError;
 pub use event::{Event, EventKind, Value};
+pub use format::{HistoryReader, HistoryWriter, Truncated};
 pub use history::{History, Op, Ops, Outcome};
 pub use sym::Sym;
 pub use verdict::{CheckResult, CheckStats, Explanation, KeyResult, OpLine, Verdict, seconds};
