@@ -4,14 +4,18 @@
 
 mod error;
 mod event;
+mod export;
 mod format;
 mod history;
+mod import;
 mod sym;
 mod verdict;
 
 pub use error::HistoryError;
 pub use event::{Event, EventKind, Value};
+pub use export::{export_edn, export_jsonl};
 pub use format::{HistoryReader, HistoryWriter, Truncated};
 pub use history::{History, Op, Ops, Outcome};
+pub use import::{Format, ImportOptions, detect, read_any, read_text};
 pub use sym::Sym;
 pub use verdict::{CheckResult, CheckStats, Explanation, KeyResult, OpLine, Verdict, seconds};
