@@ -6,13 +6,16 @@ pub mod config;
 pub mod generator;
 pub mod journal;
 pub mod nemesis;
+pub mod registry;
 pub mod seed;
+pub mod stats;
 pub mod target;
 pub mod workload;
 
 pub use client::{Client, ClientFactory, Op, Outcome};
 pub use cluster::{Cluster, Node};
 pub use nemesis::Nemesis;
+pub use registry::{Kind, Registry};
 pub use seed::Seed;
 pub use target::Target;
 pub use workload::{CheckBudget, Checker, Shape, Workload};

@@ -60,3 +60,42 @@ pub trait Nemesis: Send + Sync {
     /// What is in force now, in a few words for the progress line.
     fn in_force(&self) -> Option<String>;
 }
+
+/// What a plan may depend on besides the test file.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanContext<'a> {
+    /// Node names in order.
+    pub nodes: &'a [String],
+    /// Length of the main phase.
+    pub duration: std::time::Duration,
+    /// Root of the nemesis' streams.
+    pub seed: crate::seed::Seed,
+}
+
+/// Makes nemeses: from the `nemesis` list of a test file, or from a saved plan.
+pub trait NemesisKind: Send + Sync {
+    /// Resolves the `nemesis` value of a test file (`None` when absent) into a plan.
+    ///
+    /// # Errors
+    /// With the place in the file.
+    fn from_test(
+        &self,
+        doc: Option<&crate::config::Doc>,
+        context: &PlanContext<'_>,
+    ) -> Result<Box<dyn Nemesis>, crate::config::ConfigError>;
+
+    /// The nemesis of a saved plan.
+    ///
+    /// # Errors
+    /// When the plan is not one of ours.
+    fn from_plan(&self, plan: &serde_json::Value) -> anyhow::Result<Box<dyn Nemesis>>;
+
+    /// Names of all faults with a line about each, for `squall list`.
+    fn faults(&self) -> Vec<(&'static str, &'static str)>;
+
+    /// The keys of one fault, for `squall describe`.
+    fn keys(&self, fault: &str) -> Option<Vec<crate::config::KeyDoc>>;
+
+    /// What was in force at `time_ns` according to the nemesis events of a history, in a few words each.
+    fn in_force_at(&self, history: &squall_checkers::History, time_ns: u64) -> Vec<String>;
+}

@@ -22,6 +22,11 @@ pub trait Workload: Send + Sync {
     /// Its name in test files: `register`.
     fn name(&self) -> &'static str;
 
+    /// How many client threads drive a cluster of `nodes`.
+    fn concurrency(&self, nodes: usize) -> usize {
+        2 * nodes
+    }
+
     /// The operations of the main phase. The harness ends it when the test's duration is over.
     fn generator(&self, shape: &Shape) -> Box<dyn Generator>;
 

@@ -32,7 +32,7 @@ fn errors_name_place_and_key() {
 
 #[test]
 fn broken_yaml_is_an_error_with_a_place() {
-    for text in ["a: [1, 2", "a: 1\na: 2\n", "- 1\n", "a: &x 1\n", "\ta: 1"] {
+    for text in ["a: [1, 2", "a: 1\na: 2\n", "- 1\n", "a: &x 1\n", "a: {b: }}"] {
         let error = Doc::parse("t.yaml", text).unwrap_err();
         assert!(error.origin.starts_with("t.yaml:"), "{text:?}: {error}");
     }

@@ -3,6 +3,26 @@
 //! Workers ask for their next operation; a generator answers at once, without a clock, a socket or randomness of its own
 //! beyond a seeded stream. See the files beside this one for the combinators.
 
+mod limit;
+mod mix;
+mod pace;
+mod per_key;
+mod per_thread;
+mod phases;
+mod source;
+#[cfg(test)]
+mod tests;
+mod until_ok;
+
+pub use limit::{Limit, TimeLimit};
+pub use mix::Mix;
+pub use pace::{Rate, Stagger};
+pub use per_key::PerKey;
+pub use per_thread::{OnThreads, PerThread};
+pub use phases::Phases;
+pub use source::{Once, from_fn};
+pub use until_ok::UntilOk;
+
 use crate::client::Op;
 use squall_checkers::{Event, Sym, Value};
 
@@ -61,7 +81,7 @@ pub enum Next {
 /// A source of operations.
 ///
 /// Laws: after `Done` for a thread it answers `Done` to that thread for ever. It sees every invocation and completion of
-/// its own operations through [`update`](Generator::update), in the order of the journal.
+/// its own operations through [`update`](Generator::update); those of one process in the order of the journal.
 pub trait Generator: Send {
     /// The next operation for the worker of `context`.
     fn next(&mut self, context: &Context) -> Next;
