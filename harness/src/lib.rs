@@ -4,6 +4,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod generator;
+pub mod interpreter;
 pub mod journal;
 pub mod nemesis;
 pub mod registry;

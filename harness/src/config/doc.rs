@@ -169,7 +169,6 @@ fn load_error(file: &Arc<str>, error: &marked_yaml::LoadError) -> ConfigError {
             let mark = inner.key.span().start().copied().unwrap_or_else(|| marked_yaml::Marker::new(0, 0, 1, 1));
             (mark, format!("`{}` is given twice", inner.key.as_str()))
         }
-        other => (marked_yaml::Marker::new(0, 0, 1, 1), format!("not YAML: {other}")),
     };
     ConfigError::at(&Origin::File(file.clone(), mark.line(), mark.column()), what)
 }
