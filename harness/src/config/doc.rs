@@ -177,3 +177,25 @@ fn load_error(file: &Arc<str>, error: &marked_yaml::LoadError) -> ConfigError {
 fn plain_scan_error(text: &str) -> &str {
     text.split(" at byte ").next().unwrap_or(text).split(" at line ").next().unwrap_or(text)
 }
+
+impl Doc {
+    /// The same as plain YAML. Text that is a number stays the same text: `3.10` does not become `3.1`.
+    pub fn to_yaml(&self) -> serde_yaml::Value {
+        match &self.node {
+            DocNode::Scalar(text) if text.is_empty() => serde_yaml::Value::Null,
+            DocNode::Scalar(text) => match serde_yaml::from_str::<serde_yaml::Value>(text) {
+                Ok(value @ (serde_yaml::Value::Number(_) | serde_yaml::Value::Bool(_)))
+                    if serde_yaml::to_string(&value).is_ok_and(|s| s.trim_end() == text) =>
+                {
+                    value
+                }
+                _ => serde_yaml::Value::String(text.clone()),
+            },
+            DocNode::Map(entries) => {
+                let pairs = entries.iter().map(|(key, doc)| (serde_yaml::Value::from(key.as_str()), doc.to_yaml()));
+                serde_yaml::Value::Mapping(pairs.collect())
+            }
+            DocNode::List(items) => items.iter().map(Doc::to_yaml).collect(),
+        }
+    }
+}

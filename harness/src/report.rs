@@ -1,0 +1,192 @@
+//! What a run amounts to: saved as `results.json`, shown as a summary.
+
+use crate::nemesis::FaultRow;
+use crate::progress::microseconds;
+use crate::stats::Stats;
+use serde::{Deserialize, Serialize};
+use squall_checkers::{CheckResult, Explanation, Verdict};
+use std::fmt::Write;
+use tabled::builder::Builder;
+use tabled::settings::{Alignment, Padding, Style, object::Columns};
+
+/// The result of a run, or of checking it again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The test's name.
+    pub test: String,
+    /// The system under test.
+    pub target: String,
+    /// The workload.
+    pub workload: String,
+    /// Root of everything random.
+    pub seed: u64,
+    /// The worst of all.
+    pub verdict: Verdict,
+    /// Why, most important first; empty for a plain valid.
+    pub reasons: Vec<String>,
+    /// What each checker said.
+    pub checks: Vec<CheckResult>,
+    /// A row per operation.
+    pub operations: Vec<OpRow>,
+    /// A row per kind of fault.
+    pub faults: Vec<FaultRow>,
+    /// Ok operations per second of the main phase.
+    pub rate_per_s: f64,
+    /// The most frequent errors: operation, outcome, why, how often.
+    pub errors: Vec<(String, String, String, u64)>,
+    /// What was in force when each explanation's culprit ran, by checker and key.
+    pub in_force: Vec<(String, String, Vec<String>)>,
+}
+
+/// Counts and latencies of one kind of operation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpRow {
+    /// `read`.
+    pub operation: String,
+    /// Certainly took effect.
+    pub ok: u64,
+    /// Certainly did not.
+    pub fail: u64,
+    /// Unknown.
+    pub unknown: u64,
+    /// Latency of ok operations (microseconds): median.
+    pub p50_us: u64,
+    /// 99 of 100 were faster.
+    pub p99_us: u64,
+    /// The slowest.
+    pub max_us: u64,
+}
+
+impl Report {
+    /// Fills the rows about operations.
+    pub fn operations(stats: &Stats) -> (Vec<OpRow>, Vec<(String, String, String, u64)>) {
+        let rows = stats.by_f().into_iter().map(|(f, s)| OpRow {
+            operation: f.to_string(),
+            ok: s.ok,
+            fail: s.fail,
+            unknown: s.info,
+            p50_us: s.latency_us.value_at_quantile(0.5),
+            p99_us: s.latency_us.value_at_quantile(0.99),
+            max_us: s.latency_us.max(),
+        });
+        let mut errors: Vec<_> = stats
+            .errors
+            .iter()
+            .map(|((f, kind, why), n)| (f.to_string(), kind.as_str().to_owned(), why.to_string(), *n))
+            .collect();
+        errors.sort_by(|a, b| b.3.cmp(&a.3).then_with(|| a.cmp(b)));
+        errors.truncate(8);
+        (rows.collect(), errors)
+    }
+
+    /// Exit code of this verdict: 0 valid, 1 invalid, 2 unknown.
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict {
+            Verdict::Valid => 0,
+            Verdict::Invalid => 1,
+            Verdict::Unknown => 2,
+        }
+    }
+
+    /// The summary for a terminal of at least 80 columns.
+    pub fn summary(&self) -> String {
+        let mut out = String::new();
+        let why = match self.reasons.split_first() {
+            Some((first, _)) => first.clone(),
+            None => {
+                self.checks.iter().map(|c| c.reason.clone()).filter(|r| !r.is_empty()).collect::<Vec<_>>().join(", ")
+            }
+        };
+        let _ = writeln!(out, "\n  {:<8} {why}", self.verdict.as_str());
+        for reason in self.reasons.iter().skip(1) {
+            let _ = writeln!(out, "           {reason}");
+        }
+        for check in &self.checks {
+            self.explain(check, &mut out);
+        }
+        let _ = writeln!(out, "\n{}", indent(&self.operation_table()));
+        let _ = writeln!(out, "  {:.0} ok operations/s", self.rate_per_s);
+        for (f, kind, why, n) in self.errors.iter().take(4) {
+            let _ = writeln!(out, "  {n} × {f} {kind}: {why}");
+        }
+        if !self.faults.is_empty() {
+            let _ = writeln!(out, "\n{}", indent(&self.fault_table()));
+        }
+        for row in &self.faults {
+            for trouble in row.troubles.iter().take(3) {
+                let _ = writeln!(out, "  {} {}: {trouble}", row.fault, row.detail);
+            }
+        }
+        out
+    }
+
+    fn explain(&self, check: &CheckResult, out: &mut String) {
+        let explained = check.keys.iter().filter_map(|key| key.explanation.as_ref());
+        for explanation in explained.take(2) {
+            let _ = writeln!(out, "\n           key {}", explanation.key);
+            for line in explanation.to_string().lines() {
+                let _ = writeln!(out, "  {line}");
+            }
+            for what in self.in_force(check, explanation) {
+                let _ = writeln!(out, "           in force: {what}");
+            }
+        }
+        let more = check.keys.iter().filter(|key| key.explanation.is_some()).count();
+        if more > 2 {
+            let _ = writeln!(out, "           and {} more keys (see results.json)", more - 2);
+        }
+    }
+
+    fn in_force(&self, check: &CheckResult, explanation: &Explanation) -> Vec<String> {
+        let found = self.in_force.iter().find(|(checker, key, _)| *checker == check.checker && *key == explanation.key);
+        found.map(|(_, _, what)| what.clone()).unwrap_or_default()
+    }
+
+    fn operation_table(&self) -> String {
+        let mut table = Builder::default();
+        table.push_record(["operation", "ok", "fail", "unknown", "p50", "p99", "max"]);
+        for row in &self.operations {
+            table.push_record([
+                row.operation.clone(),
+                row.ok.to_string(),
+                row.fail.to_string(),
+                row.unknown.to_string(),
+                microseconds(row.p50_us),
+                microseconds(row.p99_us),
+                microseconds(row.max_us),
+            ]);
+        }
+        plain(table, 1)
+    }
+
+    fn fault_table(&self) -> String {
+        let mut table = Builder::default();
+        table.push_record(["fault", "", "times", "bit", "effect seen"]);
+        for row in &self.faults {
+            table.push_record([
+                row.fault.clone(),
+                row.detail.clone(),
+                row.injected.to_string(),
+                format!("{}/{}", row.bit, row.injected),
+                row.seen.clone(),
+            ]);
+        }
+        plain(table, 4)
+    }
+}
+
+/// Without borders; columns from `numbers_from` on are aligned right, the last one of faults is text.
+fn plain(builder: Builder, numbers_from: usize) -> String {
+    let mut table = builder.build();
+    table.with(Style::empty()).with(Padding::new(0, 2, 0, 0));
+    if numbers_from == 1 {
+        table.modify(Columns::new(1..), Alignment::right());
+    } else {
+        table.modify(Columns::new(2..4), Alignment::right());
+    }
+    table.to_string()
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {}", line.trim_end())).collect::<Vec<_>>().join("\n")
+}
