@@ -10,11 +10,13 @@ pub mod nemesis;
 pub mod progress;
 pub mod registry;
 pub mod report;
+pub mod run;
 pub mod seed;
 pub mod stats;
 pub mod store;
 pub mod target;
 pub mod test;
+pub mod verdict;
 pub mod workload;
 
 pub use client::{Client, ClientFactory, Op, Outcome};

@@ -7,6 +7,7 @@ use crate::seed::Seed;
 use crate::target::Target;
 use crate::workload::{CheckBudget, Workload};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the nodes come from.
@@ -33,11 +34,11 @@ pub struct Test {
     /// Names of the nodes.
     pub nodes: Vec<String>,
     /// The system under test.
-    pub target: Box<dyn Target>,
+    pub target: Arc<dyn Target>,
     /// What is done to it.
     pub workload: Box<dyn Workload>,
     /// What is done against it.
-    pub nemesis: Box<dyn Nemesis>,
+    pub nemesis: Arc<dyn Nemesis>,
     /// Length of the main phase.
     pub duration: Duration,
     /// Deadline of every operation.
@@ -111,9 +112,9 @@ impl Test {
             name,
             provider,
             nodes,
-            target,
+            target: target.into(),
             workload,
-            nemesis,
+            nemesis: nemesis.into(),
             duration: times.duration,
             op_timeout: times.op_timeout,
             quiesce: times.quiesce,

@@ -64,3 +64,22 @@ impl Control {
         unimplemented!("being written")
     }
 }
+
+/// Copies a file of a node to this machine; one that is not there becomes an empty file.
+///
+/// # Errors
+/// When the node cannot be asked or the copy cannot be written.
+pub async fn fetch_file(control: &Control, remote: &str, local: &std::path::Path) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::File::create(local)?;
+    let mut offset = 0;
+    loop {
+        let request = Request::ReadFile { path: remote.to_owned(), offset, len_max: 1 << 20 };
+        let (_, bytes) = control.call_with(request, Vec::new(), Duration::from_secs(30)).await?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        file.write_all(&bytes)?;
+        offset += bytes.len() as u64;
+    }
+}

@@ -5,7 +5,7 @@
 
 mod control;
 
-pub use control::{Control, ControlError};
+pub use control::{Control, ControlError, fetch_file};
 
 use async_trait::async_trait;
 use squall_agent::protocol::{DropBy, Hello};

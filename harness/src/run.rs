@@ -1,0 +1,254 @@
+//! One run: cluster up, target up, main phase under the nemesis, heal, quiesce, final reads, logs, tear down, verdict.
+
+use crate::cluster::Cluster;
+use crate::interpreter::{PhaseContext, PhaseEnd, Worker, run_phase};
+use crate::journal::{Journal, JournalWriter};
+use crate::nemesis::{Nemesis, NemesisContext, NemesisKind};
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::store::{PLAN, RESULTS, Run};
+use crate::target::Target;
+use crate::test::Test;
+use crate::verdict;
+use crate::workload::Shape;
+use anyhow::{Context, bail};
+use squall_checkers::Sym;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How often a target that is not ready yet is asked again.
+const READY_POLL: Duration = Duration::from_millis(50);
+
+/// What a run needs besides the test.
+pub struct RunContext {
+    /// Where this run is kept.
+    pub run: Run,
+    /// What a person sees.
+    pub progress: Progress,
+    /// How often the user asked to stop: once is heal, save and check; twice is heal and leave.
+    pub interrupts: watch::Receiver<u32>,
+    /// For explanations of old faults in the history.
+    pub nemesis_kind: Arc<dyn NemesisKind>,
+}
+
+/// A cluster that is up, and how to take it down again.
+pub struct UpCluster {
+    /// The nodes.
+    pub cluster: Arc<Cluster>,
+    /// In words: `5 nodes in namespaces`.
+    pub what: String,
+}
+
+/// Runs `test` on `up` from installation to verdict. Whatever happens, faults are healed, the history is saved and the
+/// target is stopped.
+///
+/// # Errors
+/// Harness failures: the target did not start, a node was lost, the disk is full. They are not verdicts; what was
+/// recorded until then is in the run's folder.
+pub async fn run(test: Test, up: &UpCluster, context: &RunContext) -> anyhow::Result<Report> {
+    let test = Arc::new(test);
+    let result = drive(&test, up, context).await;
+    let stopped = stop_target(&*test.target, up, context).await;
+    if let Err(error) = &stopped {
+        context.progress.done("warning", &format!("{error:#}"));
+    }
+    let interrupted = result?;
+    context.progress.now("checking".to_owned());
+    let report = {
+        let (test, run, kind) = (test.clone(), context.run.clone(), context.nemesis_kind.clone());
+        tokio::task::spawn_blocking(move || verdict::judge(&test, &run, &*kind, interrupted)).await??
+    };
+    context.run.write(RESULTS, &serde_json::to_vec_pretty(&report)?)?;
+    Ok(report)
+}
+
+/// Everything that needs the cluster. Says whether the user interrupted the run.
+async fn drive(test: &Arc<Test>, up: &UpCluster, context: &RunContext) -> anyhow::Result<bool> {
+    let cluster = &up.cluster;
+    let begun = Instant::now();
+    until_interrupt(context, start_target(&*test.target, cluster, context)).await?;
+    let leader = test.target.primaries(cluster).await;
+    let leader = if leader.is_empty() { String::new() } else { format!(", leader {}", leader.join(" ")) };
+    let seconds = begun.elapsed().as_secs_f64();
+    context.progress.done("ready", &format!("{} on {} in {seconds:.1} s{leader}", test.target.name(), up.what));
+    let (journal, writer) = Journal::create(&context.run.history())?;
+    let outcome = phases(test, up, context, &journal).await;
+    close(writer, context)?;
+    outcome
+}
+
+fn close(writer: JournalWriter, context: &RunContext) -> anyhow::Result<()> {
+    writer.close().with_context(|| format!("what was saved of the history is in {}", context.run.dir.display()))?;
+    Ok(())
+}
+
+async fn phases(test: &Arc<Test>, up: &UpCluster, context: &RunContext, journal: &Journal) -> anyhow::Result<bool> {
+    let nodes = &up.cluster.nodes;
+    let clients = test.target.clients(test.workload.name()).context("the target has no client for this workload")?;
+    let threads = test.workload.concurrency(nodes.len()).max(1);
+    let shape = Shape { threads, nodes: nodes.len(), seed: test.seed };
+    let workers: Vec<Worker> = (0..threads).map(|thread| Worker::new(thread, nodes)).collect();
+    let (stop_sender, stop) = watch::channel(false);
+    let nemesis: Arc<dyn Nemesis> = test.nemesis.clone();
+    let nemesis_context = NemesisContext {
+        cluster: up.cluster.clone(),
+        target: test.target.clone(),
+        journal: journal.clone(),
+        stop: stop.clone(),
+    };
+
+    journal.phase(Sym::new("main"));
+    let follow = context.progress.follow(journal.clone(), nemesis.clone());
+    let timer = tokio::spawn(stop_at_end(test.duration, context.interrupts.clone(), journal.clone(), stop_sender));
+    let nemesis_task = {
+        let (nemesis, nemesis_context) = (nemesis.clone(), nemesis_context.clone());
+        tokio::spawn(async move { nemesis.run(nemesis_context).await })
+    };
+    let phase = PhaseContext { journal: journal.clone(), clients, stop, op_timeout: test.op_timeout };
+    let main = run_phase(workers, test.workload.generator(&shape), phase.clone()).await;
+    // A generator that is done early leaves the nemesis its time: its faults are part of the plan.
+    timer.await?;
+    let nemesis_end = nemesis_task.await;
+    follow.abort();
+
+    journal.phase(Sym::new("heal"));
+    context.progress.now("healing".to_owned());
+    let begun = Instant::now();
+    nemesis.heal(&nemesis_context).await.context("healing failed, so final reads would mean nothing")?;
+    nemesis_end.map_err(|error| anyhow::anyhow!("the nemesis panicked: {error}"))?;
+    let (mut workers, _) = main?;
+    if let Some(failure) = journal.failure() {
+        return Err(failure.into());
+    }
+    let healed = begun.elapsed().as_secs_f64();
+    context.run.write("faults.json", &serde_json::to_vec_pretty(&nemesis.report())?)?;
+    if *context.interrupts.borrow() > 0 {
+        context.progress.done("healed", &format!("in {healed:.1} s; interrupted, so no final reads"));
+        return Ok(true);
+    }
+
+    journal.phase(Sym::new("quiesce"));
+    context.progress.now("waiting for the cluster to recover".to_owned());
+    wait_or_interrupt(test.quiesce, context).await;
+    let ready = until_interrupt(context, wait_ready(&*test.target, &up.cluster)).await;
+    if *context.interrupts.borrow() > 0 {
+        return Ok(true);
+    }
+    ready.context("after healing the target did not recover")?;
+
+    journal.phase(Sym::new("final"));
+    workers.iter_mut().for_each(Worker::disconnect);
+    if let Some(generator) = test.workload.final_generator(&shape) {
+        context.progress.now("final reads".to_owned());
+        let (stop_sender, stop) = watch::channel(false);
+        let timer =
+            tokio::spawn(stop_at_end(test.final_timeout, context.interrupts.clone(), journal.clone(), stop_sender));
+        let (_, end) = run_phase(workers, generator, PhaseContext { stop, ..phase }).await?;
+        timer.abort();
+        let what = match end {
+            PhaseEnd::Finished => "final reads done".to_owned(),
+            PhaseEnd::Stopped => format!("final reads NOT done after {:.0} s", test.final_timeout.as_secs_f64()),
+        };
+        context.progress.done("healed", &format!("in {healed:.1} s, {what}"));
+    }
+    Ok(*context.interrupts.borrow() > 0)
+}
+
+/// Raises `stop` after `length`, at the first interrupt, or when the journal can take no more.
+async fn stop_at_end(
+    length: Duration,
+    mut interrupts: watch::Receiver<u32>,
+    journal: Journal,
+    stop: watch::Sender<bool>,
+) {
+    let end = tokio::time::sleep(length);
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            () = &mut end => break,
+            _ = interrupts.wait_for(|count| *count > 0) => break,
+            () = tokio::time::sleep(Duration::from_millis(100)) => if journal.failure().is_some() { break },
+        }
+    }
+    let _ = stop.send(true);
+}
+
+/// Sleeps, but not through an interrupt.
+async fn wait_or_interrupt(length: Duration, context: &RunContext) {
+    let mut interrupts = context.interrupts.clone();
+    tokio::select! {
+        () = tokio::time::sleep(length) => {}
+        _ = interrupts.wait_for(|count| *count > 0) => {}
+    }
+}
+
+async fn until_interrupt<T>(context: &RunContext, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut interrupts = context.interrupts.clone();
+    tokio::select! {
+        result = work => result,
+        _ = interrupts.wait_for(|count| *count > 0) => bail!("interrupted before there was anything to check"),
+    }
+}
+
+async fn start_target(target: &dyn Target, cluster: &Arc<Cluster>, context: &RunContext) -> anyhow::Result<()> {
+    context.progress.now(format!("installing {}", target.name()));
+    let install = cluster.nodes.iter().map(|node| async move {
+        target
+            .install(cluster, node)
+            .await
+            .with_context(|| format!("cannot install {} on {}", target.name(), node.name))
+    });
+    futures::future::try_join_all(install).await?;
+    context.progress.now(format!("starting {}", target.name()));
+    let start = cluster.nodes.iter().map(|node| async move {
+        target.start(cluster, node).await.with_context(|| format!("cannot start {} on {}", target.name(), node.name))
+    });
+    futures::future::try_join_all(start).await?;
+    wait_ready(target, cluster).await
+}
+
+async fn wait_ready(target: &dyn Target, cluster: &Arc<Cluster>) -> anyhow::Result<()> {
+    let limit = target.start_up_time_max();
+    let deadline = Instant::now() + limit;
+    loop {
+        match tokio::time::timeout(limit, target.ready(cluster)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(why)) if Instant::now() >= deadline => {
+                return Err(why.context(format!("{} was not ready after {:.0} s", target.name(), limit.as_secs_f64())));
+            }
+            Err(_) => bail!("{} was not ready after {:.0} s: no answer", target.name(), limit.as_secs_f64()),
+            Ok(Err(_)) => tokio::time::sleep(READY_POLL).await,
+        }
+    }
+}
+
+/// Stops the target everywhere and fetches its logs.
+async fn stop_target(target: &dyn Target, up: &UpCluster, context: &RunContext) -> anyhow::Result<()> {
+    context.progress.now("stopping and fetching logs".to_owned());
+    let stops = up.cluster.nodes.iter().map(|node| async move {
+        target
+            .stop(&up.cluster, node)
+            .await
+            .with_context(|| format!("cannot stop {} on {}", target.name(), node.name))?;
+        let dir = context.run.dir.join("logs").join(node.name.as_str());
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        for log in target.logs() {
+            let name = log.rsplit('/').next().unwrap_or(&log).to_owned();
+            crate::cluster::fetch_file(&node.control, &format!("{}/{log}", node.root), &dir.join(name))
+                .await
+                .with_context(|| format!("cannot fetch {log} from {}", node.name))?;
+        }
+        anyhow::Ok(())
+    });
+    let results = futures::future::join_all(stops).await;
+    results.into_iter().collect::<anyhow::Result<Vec<()>>>().map(|_| ())
+}
+
+/// Saves the plan. Before the cluster is up, so that a run that dies can be repeated.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn save_plan(test: &Test, run: &Run) -> anyhow::Result<()> {
+    run.write(PLAN, test.plan_yaml().as_bytes())
+}

@@ -1,0 +1,102 @@
+//! From a saved history to a verdict. The same for a fresh run and for an old one checked again.
+
+use crate::nemesis::{FaultRow, NemesisKind};
+use crate::report::Report;
+use crate::stats::Stats;
+use crate::store::Run;
+use crate::test::Test;
+use crate::workload::{CheckBudget, Checker};
+use anyhow::Context;
+use squall_checkers::{CheckResult, History, ImportOptions, Verdict, read_any};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Judges the history in `run` by the checkers of `test`'s workload. `interrupted`: the user stopped the run.
+///
+/// # Errors
+/// When the history cannot be read.
+pub fn judge(test: &Test, run: &Run, kind: &dyn NemesisKind, interrupted: bool) -> anyhow::Result<Report> {
+    let path = run.history();
+    let (history, truncated) =
+        read_any(&path, &ImportOptions::default()).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut stats = Stats::default();
+    history.iter().for_each(|event| stats.feed(&event));
+    let checks: Vec<CheckResult> =
+        test.workload.checkers().iter().map(|checker| check(&**checker, &history, &test.check)).collect();
+    let faults: Vec<FaultRow> = match run.read("faults.json") {
+        Ok(text) => serde_json::from_str(&text).context("faults.json of the run is damaged")?,
+        Err(_) => Vec::new(),
+    };
+    let mut doubts = doubts(&stats, &faults);
+    if interrupted {
+        doubts.push("interrupted before the final reads; nothing wrong in what there is".to_owned());
+    }
+    if let Some(truncated) = truncated {
+        doubts.push(format!("the run was cut off: {truncated}"));
+    }
+    let by_checks = checks.iter().fold(Verdict::Valid, |v, check| v.merge(check.verdict));
+    let verdict = if doubts.is_empty() { by_checks } else { by_checks.merge(Verdict::Unknown) };
+    let mut reasons: Vec<String> =
+        checks.iter().filter(|c| c.verdict != Verdict::Valid).map(|c| c.reason.clone()).collect();
+    reasons.extend(doubts);
+    let (operations, errors) = Report::operations(&stats);
+    Ok(Report {
+        test: test.name.clone(),
+        target: test.target.name().to_owned(),
+        workload: test.workload.name().to_owned(),
+        seed: test.seed.0,
+        verdict,
+        reasons,
+        in_force: in_force(&checks, &history, kind),
+        checks,
+        operations,
+        faults,
+        rate_per_s: stats.rate(),
+        errors,
+    })
+}
+
+/// Runs one checker; its panic is our bug and never a pass.
+fn check(checker: &dyn Checker, history: &History, budget: &CheckBudget) -> CheckResult {
+    let caught = catch_unwind(AssertUnwindSafe(|| checker.check(history, budget)));
+    caught.unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().map(String::as_str);
+        let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        CheckResult {
+            checker: checker.name().to_owned(),
+            verdict: Verdict::Unknown,
+            reason: format!("checker `{}` panicked, which is a bug in squall: {what}", checker.name()),
+            ..CheckResult::default()
+        }
+    })
+}
+
+/// Why a history without a violation may still mean nothing.
+fn doubts(stats: &Stats, faults: &[FaultRow]) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if stats.totals().0 == 0 {
+        doubts.push("no operation succeeded, so nothing was tested".to_owned());
+    }
+    for row in faults.iter().filter(|row| row.bit == 0) {
+        let why = row.troubles.first().map_or(String::new(), |trouble| format!(": {trouble}"));
+        doubts.push(format!("{} {} was planned and never bit{why}", row.fault, row.detail));
+    }
+    doubts
+}
+
+/// For every explanation, what the nemesis had in force when its culprit ran.
+fn in_force(checks: &[CheckResult], history: &History, kind: &dyn NemesisKind) -> Vec<(String, String, Vec<String>)> {
+    let mut found = Vec::new();
+    for check in checks {
+        for explanation in check.keys.iter().filter_map(|key| key.explanation.as_ref()) {
+            let Some(culprit) = explanation.ops.get(explanation.culprit) else { continue };
+            let mut what = kind.in_force_at(history, culprit.call_ns);
+            if let Some(first) = explanation.ops.first()
+                && what.is_empty()
+            {
+                what = kind.in_force_at(history, first.call_ns);
+            }
+            found.push((check.checker.clone(), explanation.key.clone(), what));
+        }
+    }
+    found
+}
