@@ -8,7 +8,11 @@ mod export;
 mod format;
 mod history;
 mod import;
+pub mod linear;
+pub mod model;
 mod sym;
+#[cfg(test)]
+mod testing;
 mod verdict;
 
 pub use error::HistoryError;
@@ -17,5 +21,7 @@ pub use export::{export_edn, export_jsonl};
 pub use format::{HistoryReader, HistoryWriter, Truncated};
 pub use history::{History, Op, Ops, Outcome};
 pub use import::{Format, ImportOptions, detect, read_any, read_text};
+pub use linear::{CheckOptions, EngineChoice};
+pub use model::{FailMeans, ModelKind};
 pub use sym::Sym;
 pub use verdict::{CheckResult, CheckStats, Explanation, KeyResult, OpLine, Verdict, seconds};

@@ -1,0 +1,99 @@
+//! Which engine decides which model.
+
+use super::problem::{Budget, Decided, Decision, InternStepper, Item};
+use super::values::RegisterStepper;
+use super::{EngineChoice, search, wgl, zones};
+use crate::Value;
+use crate::model::{Kv, KvOp, Model, Register, RegisterOp};
+
+/// A model with its engines.
+pub(crate) trait Engine: Model {
+    /// Decides whether the operations can be ordered.
+    fn decide(&self, items: &[Item<Self::Op>], budget: &Budget, choice: EngineChoice) -> Decided;
+
+    /// The values that `op` ties together, when all operations on these values can be left out without making a history
+    /// impossible that was possible; `None` where that does not hold.
+    fn tied_values(&self, op: &Self::Op) -> Option<Vec<Value>>;
+}
+
+/// The general way: any model.
+fn decide_any<M: Model>(model: &M, items: &[Item<M::Op>], budget: &Budget, choice: EngineChoice) -> Decided {
+    let (mut stepper, problem) = InternStepper::new(model, items);
+    match choice {
+        EngineChoice::Wgl => wgl::decide(&problem, &mut stepper, budget),
+        EngineChoice::Auto | EngineChoice::Search => search::decide(&problem, &mut stepper, budget),
+    }
+}
+
+impl Engine for Register {
+    fn decide(&self, items: &[Item<RegisterOp>], budget: &Budget, choice: EngineChoice) -> Decided {
+        if choice == EngineChoice::Auto
+            && let Some(decision) = zones::decide(items)
+        {
+            return Decided { decision, engine: "zones", configurations: 0 };
+        }
+        if choice == EngineChoice::Wgl {
+            return decide_any(self, items, budget, choice);
+        }
+        let (mut stepper, problem) = RegisterStepper::new(items);
+        search::decide(&problem, &mut stepper, budget)
+    }
+
+    fn tied_values(&self, op: &RegisterOp) -> Option<Vec<Value>> {
+        match op {
+            RegisterOp::Read(value) | RegisterOp::Write(value) => Some(vec![value.clone()]),
+            RegisterOp::Cas(expected, new) => Some(vec![expected.clone(), new.clone()]),
+            // "Not this value" could be true only because of an operation that is left out.
+            RegisterOp::CasRefused(_) => None,
+        }
+    }
+}
+
+impl Engine for Kv {
+    fn decide(&self, items: &[Item<KvOp>], budget: &Budget, choice: EngineChoice) -> Decided {
+        match as_register(items) {
+            Some(items) if choice != EngineChoice::Wgl => Register { cas: true }.decide(&items, budget, choice),
+            _ => decide_any(self, items, budget, choice),
+        }
+    }
+
+    fn tied_values(&self, op: &KvOp) -> Option<Vec<Value>> {
+        let values = match op {
+            KvOp::Get(value) | KvOp::Put(value) => vec![value.clone()],
+            KvOp::Delete => vec![Value::Nil],
+            KvOp::Cas(expected, new) => vec![expected.clone(), new.clone()],
+            KvOp::Append(_) | KvOp::CasRefused(_) => return None,
+        };
+        Some(values.into_iter().map(|value| if is_empty(&value) { Value::Nil } else { value }).collect())
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    matches!(value, Value::Str(text) if text.as_str().is_empty())
+}
+
+/// Without `append`, a key is a register. One that stores the empty string is not: it reads like a key that is not
+/// there, and yet is another state.
+fn as_register(items: &[Item<KvOp>]) -> Option<Vec<Item<RegisterOp>>> {
+    let observed = |value: &Value| if is_empty(value) { Value::Nil } else { value.clone() };
+    let stored = |value: &Value| (!is_empty(value)).then(|| value.clone());
+    items
+        .iter()
+        .map(|item| {
+            let op = match &item.op {
+                KvOp::Get(value) => RegisterOp::Read(observed(value)),
+                KvOp::Put(value) => RegisterOp::Write(stored(value)?),
+                KvOp::Delete => RegisterOp::Write(Value::Nil),
+                KvOp::Cas(expected, new) => RegisterOp::Cas(observed(expected), stored(new)?),
+                KvOp::CasRefused(value) => RegisterOp::CasRefused(observed(value)),
+                KvOp::Append(_) => return None,
+            };
+            Some(Item { op, call: item.call, ret: item.ret })
+        })
+        .collect()
+}
+
+/// Whether no order exists, for certain.
+pub(crate) fn is_impossible<M: Engine>(model: &M, items: &[Item<M::Op>], budget: &Budget) -> bool {
+    model.decide(items, budget, EngineChoice::Auto).decision == Decision::NotLinearizable
+}

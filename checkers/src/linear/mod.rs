@@ -1,0 +1,254 @@
+//! Linearizability: is there one order of all operations, compatible with real time, that the model allows?
+//!
+//! Herlihy and Wing, "Linearizability" (TOPLAS 12, 1990). Keys are checked apart and in parallel, which is sound because
+//! linearizability is local (theorem 1 there). An unfinished operation may take effect at any time after its invocation,
+//! or never. Engines, from the cheapest that applies:
+//!
+//! | engine | for | cost |
+//! |---|---|---|
+//! | `zones` | registers, compare-and-set registers, keys without `append`, where no value is produced twice | O(n log n) |
+//! | `search` | every model | exponential at worst, in what is open at once |
+//! | `wgl` | every model; the plain reference, for comparison | exponential at worst, in everything |
+//!
+//! Out of time or memory is `unknown`, never a guess.
+
+mod engines;
+mod explain;
+mod problem;
+mod search;
+#[cfg(test)]
+mod tests;
+mod values;
+mod wgl;
+mod zones;
+
+use crate::model::{FailMeans, Kv, Model, ModelKind, Register};
+use crate::verdict::{CheckResult, CheckStats, KeyResult, Verdict};
+use crate::{History, HistoryError, Ops, Outcome, Value};
+use engines::Engine;
+use problem::{Budget, Decision, Item, NEVER};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// How many violated keys are explained; the rest only named.
+const EXPLANATIONS_MAX: u64 = 5;
+
+/// Which engine decides. [`EngineChoice::Auto`] unless engines are to be compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// `zones` where it applies, else `search`.
+    #[default]
+    Auto,
+    /// Always `search`.
+    Search,
+    /// Always `wgl`.
+    Wgl,
+}
+
+/// Limits and readings of a check.
+#[derive(Clone, Debug)]
+pub struct CheckOptions {
+    /// Keys not decided by then are `unknown`.
+    pub deadline: Option<Instant>,
+    /// What all searches together may hold (bytes).
+    pub memory_max: u64,
+    /// Keys checked at a time; 0 means one per core.
+    pub threads: usize,
+    /// What a `fail` completion of a compare-and-set says.
+    pub fail_means: FailMeans,
+    /// Which engine decides.
+    pub engine: EngineChoice,
+}
+
+impl Default for CheckOptions {
+    /// A minute, 2 GiB, all cores, failed operations had no effect.
+    fn default() -> Self {
+        Self {
+            deadline: Some(Instant::now() + Duration::from_secs(60)),
+            memory_max: 2 << 30,
+            threads: 0,
+            fail_means: FailMeans::NoEffect,
+            engine: EngineChoice::Auto,
+        }
+    }
+}
+
+/// Checks every key of a history against a model.
+///
+/// A history that does not pair or does not fit the model, or without any successful operation, is `unknown` and says
+/// why.
+pub fn check(history: &History, kind: ModelKind, options: &CheckOptions) -> CheckResult {
+    let start = Instant::now();
+    let checked = match kind {
+        ModelKind::Register => check_model(history, &Register { cas: false }, options),
+        ModelKind::CasRegister => check_model(history, &Register { cas: true }, options),
+        ModelKind::Kv => check_model(history, &Kv, options),
+    };
+    let mut result = checked.unwrap_or_else(|error| CheckResult {
+        verdict: Verdict::Unknown,
+        reason: format!("the history cannot be checked as {}: {error}", kind.as_str()),
+        ..CheckResult::default()
+    });
+    result.checker = "linearizable".into();
+    result.stats.duration_s = start.elapsed().as_secs_f64();
+    result
+}
+
+/// The operations of one key. `sources` are the places of `items` among all operations.
+struct Key<O> {
+    key: Value,
+    items: Vec<Item<O>>,
+    sources: Vec<u32>,
+}
+
+fn check_model<M: Engine>(history: &History, model: &M, options: &CheckOptions) -> Result<CheckResult, HistoryError> {
+    let ops = history.ops()?;
+    let mut stats = CheckStats { ops: ops.len() as u64, ..CheckStats::default() };
+    stats.ops_ok = ops.iter().filter(|op| op.outcome() == Outcome::Ok).count() as u64;
+    let keys = keys_of(&ops, model, options.fail_means)?;
+    stats.keys = keys.len() as u64;
+    if stats.ops_ok == 0 {
+        let reason = format!("none of {} operations succeeded", stats.ops);
+        return Ok(CheckResult { verdict: Verdict::Unknown, reason, stats, ..CheckResult::default() });
+    }
+    let threads = match options.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let threads = threads.clamp(1, keys.len().max(1));
+    let job = Job {
+        model,
+        ops: &ops,
+        keys: &keys,
+        budget: Budget {
+            deadline: options.deadline,
+            memory_max: options.memory_max / threads as u64,
+            configurations_max: u64::MAX,
+        },
+        choice: options.engine,
+        next: AtomicUsize::new(0),
+        configurations: AtomicU64::new(0),
+        explanations: AtomicU64::new(0),
+        results: Mutex::new(Vec::with_capacity(keys.len())),
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|| job.work());
+        }
+        job.work();
+    });
+    stats.configurations = job.configurations.into_inner();
+    Ok(summary(job.results.into_inner().unwrap_or_else(|e| e.into_inner()), stats))
+}
+
+/// Operations by key, the largest key first: it must not be what is left over at the end.
+fn keys_of<M: Model>(ops: &Ops<'_>, model: &M, fail_means: FailMeans) -> Result<Vec<Key<M::Op>>, HistoryError> {
+    let mut by_key: HashMap<Value, usize> = HashMap::new();
+    let mut keys: Vec<Key<M::Op>> = Vec::new();
+    for (source, op) in ops.iter().enumerate() {
+        let at = *by_key.entry(op.key()).or_insert_with_key(|key| {
+            keys.push(Key { key: key.clone(), items: Vec::new(), sources: Vec::new() });
+            keys.len() - 1
+        });
+        if let Some(model_op) = model.view(&op, fail_means)? {
+            let ret = op.completion_index().filter(|_| op.outcome() != Outcome::Unfinished);
+            let ret = ret.map_or(NEVER, |index| index as u32);
+            keys[at].items.push(Item { op: model_op, call: op.call_index() as u32, ret });
+            keys[at].sources.push(source as u32);
+        }
+    }
+    keys.sort_by_key(|key| std::cmp::Reverse(key.items.len()));
+    Ok(keys)
+}
+
+/// What the threads of a check share.
+struct Job<'c, 'h, M: Engine> {
+    model: &'c M,
+    ops: &'c Ops<'h>,
+    keys: &'c [Key<M::Op>],
+    budget: Budget,
+    choice: EngineChoice,
+    next: AtomicUsize,
+    configurations: AtomicU64,
+    explanations: AtomicU64,
+    /// (place among `keys`, result).
+    results: Mutex<Vec<(usize, KeyResult)>>,
+}
+
+impl<M: Engine> Job<'_, '_, M> {
+    fn work(&self) {
+        loop {
+            let at = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(key) = self.keys.get(at) else { return };
+            // A bug in one engine must not take the verdicts of the other keys with it, and is never a pass.
+            let result = catch_unwind(AssertUnwindSafe(|| self.check_key(key))).unwrap_or_else(|_| KeyResult {
+                key: key.key.to_string(),
+                verdict: Verdict::Unknown,
+                reason: Some("the checker panicked: this is a bug in squall".into()),
+                ops: key.items.len() as u64,
+                engine: String::new(),
+                explanation: None,
+            });
+            self.results.lock().unwrap_or_else(|e| e.into_inner()).push((at, result));
+        }
+    }
+
+    fn check_key(&self, key: &Key<M::Op>) -> KeyResult {
+        let decided = self.model.decide(&key.items, &self.budget, self.choice);
+        self.configurations.fetch_add(decided.configurations, Ordering::Relaxed);
+        let mut result = KeyResult {
+            key: key.key.to_string(),
+            verdict: Verdict::Valid,
+            reason: None,
+            ops: key.items.len() as u64,
+            engine: decided.engine.into(),
+            explanation: None,
+        };
+        match decided.decision {
+            Decision::Linearizable => {}
+            Decision::GaveUp(why) => {
+                result.verdict = Verdict::Unknown;
+                result.reason = Some(format!("{why} after {} configurations", decided.configurations));
+            }
+            Decision::NotLinearizable => {
+                result.verdict = Verdict::Invalid;
+                result.reason = Some("no order of its operations is possible".into());
+                if self.explanations.fetch_add(1, Ordering::Relaxed) < EXPLANATIONS_MAX {
+                    let sources = |at: usize| self.ops.get(key.sources[at] as usize);
+                    let all: Vec<_> = self.ops.iter().filter(|op| op.key() == key.key).collect();
+                    result.explanation =
+                        explain::explain(self.model, &result.key, &key.items, sources, &all, &self.budget);
+                }
+                if let Some(explanation) = &result.explanation {
+                    result.reason = Some(explanation.why.clone());
+                }
+            }
+        }
+        result
+    }
+}
+
+fn summary(mut results: Vec<(usize, KeyResult)>, stats: CheckStats) -> CheckResult {
+    results.sort_by_key(|(at, result)| (std::cmp::Reverse(result.verdict), *at));
+    let keys: Vec<KeyResult> = results.into_iter().map(|(_, result)| result).collect();
+    let verdict = keys.iter().fold(Verdict::Valid, |verdict, key| verdict.merge(key.verdict));
+    let hit = keys.iter().filter(|key| key.verdict == verdict).count();
+    let first = keys.first();
+    let name = match first {
+        Some(key) if keys.len() > 1 || key.key != "nil" => format!("key {}", key.key),
+        _ => "the history".to_owned(),
+    };
+    let share = if keys.len() > 1 { format!(" ({hit} of {} keys)", keys.len()) } else { String::new() };
+    let reason = match verdict {
+        Verdict::Valid => "linearizable".to_owned(),
+        Verdict::Invalid => format!("{name} is not linearizable{share}"),
+        Verdict::Unknown => {
+            let why = first.and_then(|key| key.reason.as_deref()).unwrap_or("not decided");
+            format!("{name} could not be decided{share}: {why}")
+        }
+    };
+    CheckResult { checker: String::new(), verdict, reason, keys, stats }
+}

@@ -1,0 +1,227 @@
+//! One key's operations, reduced to numbers.
+
+use crate::model::Model;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Instant;
+
+/// `returns` of an operation whose completion nobody saw.
+pub(crate) const NEVER: u32 = u32::MAX;
+
+/// An operation of a model and its window in the history.
+#[derive(Clone, Debug)]
+pub(crate) struct Item<O> {
+    /// What was done.
+    pub(crate) op: O,
+    /// Index of the invocation.
+    pub(crate) call: u32,
+    /// Index of the completion; [`NEVER`] for an unfinished operation, which may take effect at any time or never.
+    pub(crate) ret: u32,
+}
+
+impl<O> Item<O> {
+    pub(crate) fn is_finished(&self) -> bool {
+        self.ret != NEVER
+    }
+}
+
+/// What a search may use up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) deadline: Option<Instant>,
+    /// For one search (bytes).
+    pub(crate) memory_max: u64,
+    /// Configurations or model steps.
+    pub(crate) configurations_max: u64,
+}
+
+impl Budget {
+    /// Why the search must stop, if it must. Asked often: reads the clock now and then only.
+    pub(crate) fn exceeded(&self, configurations: u64, memory: u64) -> Option<&'static str> {
+        if memory > self.memory_max {
+            return Some("out of memory");
+        }
+        if configurations > self.configurations_max {
+            return Some("too many configurations");
+        }
+        let look = configurations.is_multiple_of(512);
+        if look && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some("out of time");
+        }
+        None
+    }
+}
+
+/// What an engine found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// An order exists.
+    Linearizable,
+    /// None exists.
+    NotLinearizable,
+    /// Not known, and why.
+    GaveUp(&'static str),
+}
+
+/// A decision and what it took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decided {
+    pub(crate) decision: Decision,
+    pub(crate) engine: &'static str,
+    pub(crate) configurations: u64,
+}
+
+/// A model over numbers: states and kinds of operations are small integers.
+///
+/// The hooks after `step` let a search forget what no remaining operation can tell apart; their defaults forget nothing.
+/// Positions are indexes of events: an operation remains at `position` when its completion is not before it.
+pub(crate) trait Stepper {
+    fn initial(&mut self) -> u32;
+
+    /// The state after an operation of this kind.
+    fn step(&mut self, state: u32, kind: u32) -> Option<u32>;
+
+    /// Whether operations of this kind leave every state as it is.
+    fn is_read_only(&self, kind: u32) -> bool;
+
+    /// The representative of all states that no operation remaining at `position` can tell from `state`.
+    fn settle(&self, state: u32, _position: u32) -> u32 {
+        state
+    }
+
+    /// The representative of all kinds that do the same as `kind`, as far as operations remaining at `position` can tell.
+    fn class(&self, kind: u32, _position: u32) -> u32 {
+        kind
+    }
+
+    /// Whether an unfinished operation of this kind may be left out from `position` on.
+    fn is_useless(&self, _kind: u32, _position: u32) -> bool {
+        false
+    }
+
+    /// The only state in which an operation of this kind is possible, if there is only one.
+    fn required(&self, _kind: u32) -> Option<u32> {
+        None
+    }
+
+    /// The state after an operation of this kind, if it is always the same.
+    fn produced(&self, _kind: u32) -> Option<u32> {
+        None
+    }
+
+    /// Whether an operation called after `position` is possible in `state` only, while nothing that is called after
+    /// `position` produces this state.
+    fn is_needed_later(&self, _state: u32, _position: u32) -> bool {
+        false
+    }
+}
+
+/// Operations of one key with their kinds.
+pub(crate) struct Problem {
+    pub(crate) ops: Vec<NumberedOp>,
+}
+
+/// An operation whose model operation is a number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NumberedOp {
+    pub(crate) kind: u32,
+    pub(crate) call: u32,
+    pub(crate) ret: u32,
+}
+
+/// Any model as a [`Stepper`]: states get numbers as they are found, steps are remembered.
+pub(crate) struct InternStepper<'m, M: Model> {
+    model: &'m M,
+    kinds: Vec<M::Op>,
+    states: Vec<M::State>,
+    by_state: FastMap<M::State, u32>,
+    steps: FastMap<(u32, u32), Option<u32>>,
+}
+
+impl<'m, M: Model> InternStepper<'m, M> {
+    /// Numbers the operations of `items`.
+    pub(crate) fn new(model: &'m M, items: &[Item<M::Op>]) -> (Self, Problem) {
+        let mut kinds = Vec::new();
+        let mut by_op: HashMap<&M::Op, u32> = HashMap::new();
+        let ops = items
+            .iter()
+            .map(|item| {
+                let kind = *by_op.entry(&item.op).or_insert_with(|| {
+                    kinds.push(item.op.clone());
+                    kinds.len() as u32 - 1
+                });
+                NumberedOp { kind, call: item.call, ret: item.ret }
+            })
+            .collect();
+        let stepper =
+            Self { model, kinds, states: Vec::new(), by_state: FastMap::default(), steps: FastMap::default() };
+        (stepper, Problem { ops })
+    }
+
+    fn intern(&mut self, state: M::State) -> u32 {
+        let next = self.states.len() as u32;
+        let states = &mut self.states;
+        *self.by_state.entry(state).or_insert_with_key(|state| {
+            states.push(state.clone());
+            next
+        })
+    }
+}
+
+impl<M: Model> Stepper for InternStepper<'_, M> {
+    fn initial(&mut self) -> u32 {
+        self.intern(self.model.initial())
+    }
+
+    fn step(&mut self, state: u32, kind: u32) -> Option<u32> {
+        if let Some(&known) = self.steps.get(&(state, kind)) {
+            return known;
+        }
+        let next = self.model.step(&self.states[state as usize], &self.kinds[kind as usize]);
+        let next = next.map(|next| self.intern(next));
+        self.steps.insert((state, kind), next);
+        next
+    }
+
+    fn is_read_only(&self, kind: u32) -> bool {
+        self.model.is_read_only(&self.kinds[kind as usize])
+    }
+}
+
+/// A map for small keys of our own making: nobody chooses them to collide.
+pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FastHasher>>;
+
+/// Multiply and rotate, as in FxHash (Firefox), with a final mix because tables look at the top bits.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct FastHasher(u64);
+
+impl Hasher for FastHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        mixed ^ (mixed >> 32)
+    }
+}

@@ -1,0 +1,436 @@
+//! The default engine: just-in-time linearization, depth first.
+//!
+//! An operation is linearized only when the return of some operation forces it, so a configuration is (the return that
+//! is next, state, which open operations are linearized, which unfinished ones are spent): its size depends on how many
+//! operations are open at once, not on the length of the history (Lowe, "Testing for linearizability", 2017). On top:
+//!
+//! 1. A read-only operation is linearized as soon as its answer is right; that is never wrong and never taken back.
+//! 2. Of several open operations of the same kind the one that returns first goes first. Unfinished ones return last,
+//!    so of them only the number that is spent counts.
+//! 3. A configuration that failed covers every one that differs only in having spent more unfinished operations.
+//! 4. States and kinds that no remaining operation can tell apart are the same ([`Stepper::settle`], `class`,
+//!    `is_useless`).
+//! 5. A state that later operations need, and nothing will produce again, is not left; an operation that needs a state
+//!    which no open operation produces cannot be reached. Both need [`Stepper::required`] and `produced`.
+//!
+//! Each has an exchange argument: an order that violates it can be turned into one that does not. All of them together
+//! are compared with the reference engine and with brute force in this module's tests. What it does not do: say where
+//! it failed; [`super::explain`] finds that by checking prefixes, because (5) looks ahead.
+
+use super::problem::{Budget, Decided, Decision, FastMap, NEVER, NumberedOp, Problem, Stepper};
+use std::hash::Hash;
+
+/// Which slots hold a linearized operation.
+trait Bits: Clone + Eq + Hash {
+    fn empty(slots: usize) -> Self;
+    fn get(&self, slot: u32) -> bool;
+    fn set(&mut self, slot: u32, on: bool);
+}
+
+impl Bits for u128 {
+    fn empty(_slots: usize) -> Self {
+        0
+    }
+
+    fn get(&self, slot: u32) -> bool {
+        self >> slot & 1 != 0
+    }
+
+    fn set(&mut self, slot: u32, on: bool) {
+        *self = *self & !(1 << slot) | u128::from(on) << slot;
+    }
+}
+
+impl Bits for Box<[u64]> {
+    fn empty(slots: usize) -> Self {
+        vec![0; slots.div_ceil(64)].into()
+    }
+
+    fn get(&self, slot: u32) -> bool {
+        self[slot as usize / 64] >> (slot % 64) & 1 != 0
+    }
+
+    fn set(&mut self, slot: u32, on: bool) {
+        let word = &mut self[slot as usize / 64];
+        *word = *word & !(1 << (slot % 64)) | u64::from(on) << (slot % 64);
+    }
+}
+
+/// Unfinished operations that took effect: (class, how many), sorted by class, counts above 0.
+type Spent = Vec<(u32, u32)>;
+
+/// Unfinished operations that have been called: (class, how many), sorted by class.
+type Available = Box<[(u32, u32)]>;
+
+/// Everything before `next_return` is linearized, and `lin` of what is open.
+#[derive(Clone)]
+struct Configuration<B> {
+    next_return: u32,
+    state: u32,
+    lin: B,
+    spent: Spent,
+}
+
+/// What to linearize next.
+#[derive(Clone, Copy)]
+enum Choice {
+    /// A finished operation.
+    Finished { op: u32, class: u32 },
+    /// One of the unfinished operations of a class.
+    Unfinished { class: u32 },
+}
+
+impl Choice {
+    fn class(self) -> u32 {
+        match self {
+            Self::Finished { class, .. } | Self::Unfinished { class } => class,
+        }
+    }
+}
+
+struct Frame<B> {
+    configuration: Configuration<B>,
+    /// Untried, the best last.
+    choices: Vec<Choice>,
+}
+
+/// Decides whether the operations can be ordered.
+pub(crate) fn decide(problem: &Problem, stepper: &mut impl Stepper, budget: &Budget) -> Decided {
+    let timeline = Timeline::new(problem);
+    if timeline.slots <= 128 {
+        Search::<u128, _>::new(&timeline, stepper).run(budget)
+    } else {
+        Search::<Box<[u64]>, _>::new(&timeline, stepper).run(budget)
+    }
+}
+
+/// What is open when.
+struct Timeline<'p> {
+    ops: &'p [NumberedOp],
+    /// Finished operations in the order of their returns.
+    returns: Vec<u32>,
+    /// Slot of each finished operation; free again after its return.
+    slot: Vec<u32>,
+    slots: usize,
+    /// `open[open_start[r]..open_start[r + 1]]`: finished operations open just before return `r`, first to return first.
+    open: Vec<u32>,
+    open_start: Vec<usize>,
+    /// Unfinished operations in the order of their calls.
+    unfinished: Vec<u32>,
+}
+
+impl<'p> Timeline<'p> {
+    fn new(problem: &'p Problem) -> Self {
+        let ops = &problem.ops[..];
+        let all = 0..ops.len() as u32;
+        let (mut returns, mut unfinished): (Vec<u32>, Vec<u32>) = all.partition(|&op| ops[op as usize].ret != NEVER);
+        let mut calls = returns.clone();
+        calls.sort_unstable_by_key(|&op| ops[op as usize].call);
+        returns.sort_unstable_by_key(|&op| ops[op as usize].ret);
+        unfinished.sort_unstable_by_key(|&op| ops[op as usize].call);
+        let mut this = Self {
+            ops,
+            slot: vec![0; ops.len()],
+            slots: 0,
+            open: Vec::new(),
+            open_start: vec![0],
+            unfinished,
+            returns: Vec::new(),
+        };
+        let (mut free, mut open): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+        let mut calls = calls.into_iter().peekable();
+        for &returning in &returns {
+            let position = ops[returning as usize].ret;
+            while let Some(op) = calls.next_if(|&op| ops[op as usize].call < position) {
+                this.slot[op as usize] = free.pop().unwrap_or_else(|| {
+                    this.slots += 1;
+                    this.slots as u32 - 1
+                });
+                let at = open.partition_point(|&other| ops[other as usize].ret < ops[op as usize].ret);
+                open.insert(at, op);
+            }
+            this.open.extend_from_slice(&open);
+            this.open_start.push(this.open.len());
+            // It is the first: the list is sorted by return.
+            open.remove(0);
+            free.push(this.slot[returning as usize]);
+        }
+        this.returns = returns;
+        this
+    }
+
+    fn open(&self, next_return: u32) -> &[u32] {
+        let at = next_return as usize;
+        &self.open[self.open_start[at]..self.open_start[at + 1]]
+    }
+
+    /// Where return number `next_return` is in the history.
+    fn position(&self, next_return: u32) -> u32 {
+        self.ops[self.returns[next_return as usize] as usize].ret
+    }
+}
+
+struct Search<'s, B, S> {
+    timeline: &'s Timeline<'s>,
+    stepper: &'s mut S,
+    /// Configurations that have been visited, by all but `spent`; `None` stands for one that had spent nothing.
+    seen: FastMap<(u32, u32, B), Option<Vec<Spent>>>,
+    /// Per return: (class, how many unfinished operations of it have been called), made on first use.
+    available: Vec<Option<Available>>,
+    configurations: u64,
+    memory: u64,
+}
+
+impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
+    fn new(timeline: &'s Timeline<'s>, stepper: &'s mut S) -> Self {
+        let available = vec![None; timeline.returns.len()];
+        Self { timeline, stepper, seen: FastMap::default(), available, configurations: 0, memory: 0 }
+    }
+
+    fn run(mut self, budget: &Budget) -> Decided {
+        let decision = self.decide(budget);
+        Decided { decision, engine: "search", configurations: self.configurations }
+    }
+
+    fn decide(&mut self, budget: &Budget) -> Decision {
+        let mut start = Configuration {
+            next_return: 0,
+            state: self.stepper.initial(),
+            lin: B::empty(self.timeline.slots),
+            spent: Spent::new(),
+        };
+        if self.timeline.returns.is_empty() {
+            return Decision::Linearizable;
+        }
+        self.linearize_reads(&mut start);
+        if self.advance(&mut start) {
+            return Decision::Linearizable;
+        }
+        let mut stack: Vec<Frame<B>> = Vec::new();
+        let mut next = Some(start);
+        loop {
+            if let Some(configuration) = next.take() {
+                self.configurations += 1;
+                let stack_len = (stack.len() * (size_of::<Frame<B>>() + 64)) as u64;
+                if let Some(why) = budget.exceeded(self.configurations, self.memory + stack_len) {
+                    return Decision::GaveUp(why);
+                }
+                if self.is_new(&configuration) {
+                    let choices = self.choices(&configuration);
+                    stack.push(Frame { configuration, choices });
+                }
+            }
+            let Some(frame) = stack.last_mut() else { return Decision::NotLinearizable };
+            let Some(choice) = frame.choices.pop() else {
+                stack.pop();
+                continue;
+            };
+            let configuration = if frame.choices.is_empty() {
+                // Nothing to come back to: forced moves take no stack.
+                stack.pop().map(|frame| frame.configuration)
+            } else {
+                Some(frame.configuration.clone())
+            };
+            let Some(mut configuration) = configuration else { continue };
+            if self.apply(&mut configuration, choice) {
+                if self.advance(&mut configuration) {
+                    return Decision::Linearizable;
+                }
+                next = Some(configuration);
+            }
+        }
+    }
+
+    /// Remembers a configuration. `false` when one that is at least as good has been here before.
+    fn is_new(&mut self, configuration: &Configuration<B>) -> bool {
+        let key = (configuration.next_return, configuration.state, configuration.lin.clone());
+        let spent = &configuration.spent;
+        let mut added = 0;
+        let is_new = match self.seen.entry(key) {
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                added = size_of::<(u32, u32, B, Option<Vec<Spent>>)>() + self.timeline.slots / 8 + 16;
+                entry.insert((!spent.is_empty()).then(|| vec![spent.clone()]));
+                added += spent.len() * 8 + 24;
+                true
+            }
+            std::collections::hash_map::Entry::Occupied(mut entry) => match entry.get_mut() {
+                None => false,
+                Some(seen) if seen.iter().any(|other| is_covered(other, spent)) => false,
+                Some(_) if spent.is_empty() => {
+                    entry.insert(None);
+                    true
+                }
+                Some(seen) => {
+                    seen.retain(|other| !is_covered(spent, other));
+                    seen.push(spent.clone());
+                    added = spent.len() * 8 + 24;
+                    true
+                }
+            },
+        };
+        self.memory += added as u64;
+        is_new
+    }
+
+    /// What can be linearized before the next return, the best last.
+    fn choices(&mut self, configuration: &Configuration<B>) -> Vec<Choice> {
+        let timeline = self.timeline;
+        let position = timeline.position(configuration.next_return);
+        let mut choices: Vec<Choice> = Vec::new();
+        for &op in timeline.open(configuration.next_return) {
+            let kind = timeline.ops[op as usize].kind;
+            if configuration.lin.get(timeline.slot[op as usize]) || self.stepper.is_read_only(kind) {
+                continue;
+            }
+            let class = self.stepper.class(kind, position);
+            // First to return first: a later one of the same class has to wait.
+            if choices.iter().all(|choice| choice.class() != class) {
+                choices.push(Choice::Finished { op, class });
+            }
+        }
+        let finished = choices.len();
+        self.fill_available(configuration.next_return);
+        for &(class, count) in self.available[configuration.next_return as usize].as_deref().unwrap_or_default() {
+            let spent = spent_of(&configuration.spent, class);
+            if count > spent && choices[..finished].iter().all(|choice| choice.class() != class) {
+                choices.push(Choice::Unfinished { class });
+            }
+        }
+        let goal = timeline.ops[timeline.returns[configuration.next_return as usize] as usize].kind;
+        // The operation that returns is the first of its kind already; what brings its state about goes before it.
+        if let Some(state) = self.stepper.required(goal).filter(|&state| state != configuration.state) {
+            let produces = |choice: &Choice| self.stepper.produced(choice.class()) == Some(state);
+            if !choices.iter().any(produces) {
+                return Vec::new();
+            }
+            choices.sort_by_key(|choice| !produces(choice));
+        }
+        choices.reverse();
+        choices
+    }
+
+    fn fill_available(&mut self, next_return: u32) {
+        let timeline = self.timeline;
+        if timeline.unfinished.is_empty() || self.available[next_return as usize].is_some() {
+            return;
+        }
+        let position = timeline.position(next_return);
+        let mut classes: Vec<u32> = timeline
+            .unfinished
+            .iter()
+            .map(|&op| timeline.ops[op as usize])
+            .take_while(|op| op.call < position)
+            .filter(|op| !self.stepper.is_read_only(op.kind) && !self.stepper.is_useless(op.kind, position))
+            .map(|op| self.stepper.class(op.kind, position))
+            .collect();
+        classes.sort_unstable();
+        let counts: Available = classes.chunk_by(|a, b| a == b).map(|chunk| (chunk[0], chunk.len() as u32)).collect();
+        self.memory += (counts.len() * 8) as u64;
+        self.available[next_return as usize] = Some(counts);
+    }
+
+    /// Linearizes one operation. `false` when that is impossible or leads nowhere.
+    fn apply(&mut self, configuration: &mut Configuration<B>, choice: Choice) -> bool {
+        let before = configuration.state;
+        let Some(state) = self.stepper.step(before, choice.class()) else { return false };
+        match choice {
+            Choice::Finished { op, .. } => configuration.lin.set(self.timeline.slot[op as usize], true),
+            // It changed nothing, so it may as well never have happened.
+            Choice::Unfinished { .. } if state == before => return false,
+            Choice::Unfinished { class } => spend(&mut configuration.spent, class),
+        }
+        configuration.state = state;
+        if state != before && self.is_lost(configuration, before) {
+            return false;
+        }
+        self.linearize_reads(configuration);
+        true
+    }
+
+    /// Whether the state just left is needed later and cannot come back.
+    fn is_lost(&mut self, configuration: &Configuration<B>, state: u32) -> bool {
+        let timeline = self.timeline;
+        let position = timeline.position(configuration.next_return);
+        if !self.stepper.is_needed_later(state, position) {
+            return false;
+        }
+        let again = timeline.open(configuration.next_return).iter().any(|&op| {
+            !configuration.lin.get(timeline.slot[op as usize])
+                && self.stepper.produced(timeline.ops[op as usize].kind) == Some(state)
+        });
+        self.fill_available(configuration.next_return);
+        !again
+            && !self.available[configuration.next_return as usize].as_deref().unwrap_or_default().iter().any(
+                |&(class, count)| {
+                    self.stepper.produced(class) == Some(state) && count > spent_of(&configuration.spent, class)
+                },
+            )
+    }
+
+    /// Linearizes every open read-only operation whose answer is right.
+    fn linearize_reads(&mut self, configuration: &mut Configuration<B>) {
+        let timeline = self.timeline;
+        for &op in timeline.open(configuration.next_return) {
+            let (slot, kind) = (timeline.slot[op as usize], timeline.ops[op as usize].kind);
+            if !configuration.lin.get(slot)
+                && self.stepper.is_read_only(kind)
+                && self.stepper.step(configuration.state, kind).is_some()
+            {
+                configuration.lin.set(slot, true);
+            }
+        }
+    }
+
+    /// Passes all returns of linearized operations and forgets what nobody can tell any more. `true` at the end.
+    fn advance(&mut self, configuration: &mut Configuration<B>) -> bool {
+        let timeline = self.timeline;
+        let start = configuration.next_return;
+        loop {
+            let slot = timeline.slot[timeline.returns[configuration.next_return as usize] as usize];
+            if !configuration.lin.get(slot) {
+                break;
+            }
+            configuration.lin.set(slot, false);
+            configuration.next_return += 1;
+            if configuration.next_return as usize == timeline.returns.len() {
+                return true;
+            }
+            self.linearize_reads(configuration);
+        }
+        let position = timeline.position(configuration.next_return);
+        configuration.state = self.stepper.settle(configuration.state, position);
+        if configuration.next_return != start && !configuration.spent.is_empty() {
+            self.settle_spent(&mut configuration.spent, position);
+        }
+        false
+    }
+
+    fn settle_spent(&mut self, spent: &mut Spent, position: u32) {
+        spent.retain(|&(class, _)| !self.stepper.is_useless(class, position));
+        for (class, _) in spent.iter_mut() {
+            *class = self.stepper.class(*class, position);
+        }
+        spent.sort_unstable();
+        spent.dedup_by(|later, first| {
+            let same = later.0 == first.0;
+            first.1 += if same { later.1 } else { 0 };
+            same
+        });
+    }
+}
+
+/// Whether `a` has spent no more of anything than `b`.
+fn is_covered(a: &Spent, b: &Spent) -> bool {
+    a.iter().all(|&(class, count)| spent_of(b, class) >= count)
+}
+
+fn spent_of(spent: &Spent, class: u32) -> u32 {
+    spent.binary_search_by_key(&class, |&(class, _)| class).map_or(0, |at| spent[at].1)
+}
+
+fn spend(spent: &mut Spent, class: u32) {
+    match spent.binary_search_by_key(&class, |&(class, _)| class) {
+        Ok(at) => spent[at].1 += 1,
+        Err(at) => spent.insert(at, (class, 1)),
+    }
+}

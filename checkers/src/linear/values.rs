@@ -1,0 +1,212 @@
+//! Register operations as numbers, with what a search may forget about them.
+//!
+//! States are numbers of values. A value that no remaining operation observes (reads, expects, or answered not to be)
+//! is as good as any other such value: all of them settle to one, [`UNOBSERVED`].
+
+use super::problem::{FastMap, Item, NEVER, NumberedOp, Problem, Stepper};
+use crate::Value;
+use crate::model::RegisterOp;
+use std::collections::HashMap;
+
+/// Nil, the initial value.
+pub(crate) const INITIAL: u32 = 0;
+
+/// What a value is that nobody observes any more.
+const UNOBSERVED: u32 = 1;
+
+/// A register operation over numbers of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum NumberedRegisterOp {
+    Read(u32),
+    Write(u32),
+    Cas(u32, u32),
+    CasRefused(u32),
+}
+
+/// Values to numbers: nil is [`INITIAL`], and no value is [`UNOBSERVED`].
+pub(crate) struct Values<'i> {
+    by_value: HashMap<&'i Value, u32>,
+    next: u32,
+}
+
+impl<'i> Values<'i> {
+    pub(crate) fn new() -> Self {
+        Self { by_value: HashMap::from([(&Value::Nil, INITIAL)]), next: UNOBSERVED + 1 }
+    }
+
+    pub(crate) fn number(&mut self, op: &'i RegisterOp) -> NumberedRegisterOp {
+        let mut id = |value| {
+            *self.by_value.entry(value).or_insert_with(|| {
+                self.next += 1;
+                self.next - 1
+            })
+        };
+        match op {
+            RegisterOp::Read(value) => NumberedRegisterOp::Read(id(value)),
+            RegisterOp::Write(value) => NumberedRegisterOp::Write(id(value)),
+            RegisterOp::Cas(expected, new) => NumberedRegisterOp::Cas(id(expected), id(new)),
+            RegisterOp::CasRefused(expected) => NumberedRegisterOp::CasRefused(id(expected)),
+        }
+    }
+
+    /// Numbers are below this.
+    pub(crate) fn len(&self) -> usize {
+        self.next as usize
+    }
+}
+
+/// When a value is observed, needed and produced, over the whole history. Positions are `i64` so that "never" is small.
+#[derive(Clone, Copy)]
+struct Uses {
+    /// Latest completion of an operation that can tell this value from others; -1 without one.
+    observed_until: i64,
+    /// Latest invocation of a finished operation that is possible in this value only; -1 without one.
+    needed_from: i64,
+    /// Latest invocation of an operation that produces it; -1 without one.
+    produced_from: i64,
+}
+
+/// The register as a [`Stepper`].
+pub(crate) struct RegisterStepper {
+    kinds: Vec<NumberedRegisterOp>,
+    /// Kind -> the kind that produces [`UNOBSERVED`] instead.
+    unobserved_kind: Vec<u32>,
+    uses: Vec<Uses>,
+    /// Latest completion of an operation that observed what a value is not.
+    refused_until: i64,
+}
+
+impl RegisterStepper {
+    /// Numbers the operations of `items`.
+    pub(crate) fn new(items: &[Item<RegisterOp>]) -> (Self, Problem) {
+        let mut values = Values::new();
+        let mut kinds = Kinds::default();
+        let mut ops = Vec::with_capacity(items.len());
+        for item in items {
+            let kind = kinds.number(values.number(&item.op));
+            ops.push(NumberedOp { kind, call: item.call, ret: item.ret });
+        }
+        let mut at = 0;
+        let mut unobserved_kind = Vec::new();
+        // The list grows while it is walked, by kinds that are their own answer.
+        while at < kinds.list.len() {
+            unobserved_kind.push(match kinds.list[at] {
+                NumberedRegisterOp::Write(_) => kinds.number(NumberedRegisterOp::Write(UNOBSERVED)),
+                NumberedRegisterOp::Cas(expected, _) => kinds.number(NumberedRegisterOp::Cas(expected, UNOBSERVED)),
+                _ => at as u32,
+            });
+            at += 1;
+        }
+        let (uses, refused_until) = uses_of(&ops, &kinds.list, values.len());
+        (Self { kinds: kinds.list, unobserved_kind, uses, refused_until }, Problem { ops })
+    }
+
+    fn is_observed(&self, value: u32, position: u32) -> bool {
+        self.uses[value as usize].observed_until >= i64::from(position)
+    }
+}
+
+#[derive(Default)]
+struct Kinds {
+    list: Vec<NumberedRegisterOp>,
+    by_op: FastMap<NumberedRegisterOp, u32>,
+}
+
+impl Kinds {
+    fn number(&mut self, op: NumberedRegisterOp) -> u32 {
+        *self.by_op.entry(op).or_insert_with(|| {
+            self.list.push(op);
+            self.list.len() as u32 - 1
+        })
+    }
+}
+
+fn uses_of(ops: &[NumberedOp], kinds: &[NumberedRegisterOp], values: usize) -> (Vec<Uses>, i64) {
+    let mut uses = vec![Uses { observed_until: -1, needed_from: -1, produced_from: -1 }; values];
+    let mut refused_until = -1;
+    for op in ops {
+        let (call, ret) = (i64::from(op.call), i64::from(op.ret));
+        let mut observe = |value: u32, needs: bool| {
+            let uses = &mut uses[value as usize];
+            uses.observed_until = uses.observed_until.max(ret);
+            if needs && op.ret != NEVER {
+                uses.needed_from = uses.needed_from.max(call);
+            }
+        };
+        match kinds[op.kind as usize] {
+            NumberedRegisterOp::Read(value) => observe(value, true),
+            NumberedRegisterOp::Cas(expected, _) => observe(expected, true),
+            NumberedRegisterOp::CasRefused(value) => {
+                observe(value, false);
+                refused_until = refused_until.max(ret);
+            }
+            NumberedRegisterOp::Write(_) => {}
+        }
+        if let NumberedRegisterOp::Write(value) | NumberedRegisterOp::Cas(_, value) = kinds[op.kind as usize] {
+            let uses = &mut uses[value as usize];
+            uses.produced_from = uses.produced_from.max(call);
+        }
+    }
+    (uses, refused_until)
+}
+
+impl Stepper for RegisterStepper {
+    fn initial(&mut self) -> u32 {
+        INITIAL
+    }
+
+    fn step(&mut self, state: u32, kind: u32) -> Option<u32> {
+        match self.kinds[kind as usize] {
+            NumberedRegisterOp::Read(value) => (state == value).then_some(state),
+            NumberedRegisterOp::Write(value) => Some(value),
+            NumberedRegisterOp::Cas(expected, new) => (state == expected).then_some(new),
+            NumberedRegisterOp::CasRefused(expected) => (state != expected).then_some(state),
+        }
+    }
+
+    fn is_read_only(&self, kind: u32) -> bool {
+        match self.kinds[kind as usize] {
+            NumberedRegisterOp::Read(_) | NumberedRegisterOp::CasRefused(_) => true,
+            NumberedRegisterOp::Write(_) => false,
+            NumberedRegisterOp::Cas(expected, new) => expected == new,
+        }
+    }
+
+    fn settle(&self, state: u32, position: u32) -> u32 {
+        if self.is_observed(state, position) { state } else { UNOBSERVED }
+    }
+
+    fn class(&self, kind: u32, position: u32) -> u32 {
+        match self.produced(kind) {
+            Some(value) if !self.is_read_only(kind) && !self.is_observed(value, position) => {
+                self.unobserved_kind[kind as usize]
+            }
+            _ => kind,
+        }
+    }
+
+    fn is_useless(&self, kind: u32, position: u32) -> bool {
+        // An operation after which nobody can tell the value only ever helps those that refuse another value.
+        self.refused_until < i64::from(position)
+            && self.produced(kind).is_some_and(|value| !self.is_observed(value, position))
+    }
+
+    fn required(&self, kind: u32) -> Option<u32> {
+        match self.kinds[kind as usize] {
+            NumberedRegisterOp::Read(value) | NumberedRegisterOp::Cas(value, _) => Some(value),
+            _ => None,
+        }
+    }
+
+    fn produced(&self, kind: u32) -> Option<u32> {
+        match self.kinds[kind as usize] {
+            NumberedRegisterOp::Write(value) | NumberedRegisterOp::Cas(_, value) => Some(value),
+            _ => None,
+        }
+    }
+
+    fn is_needed_later(&self, state: u32, position: u32) -> bool {
+        let uses = &self.uses[state as usize];
+        uses.needed_from > i64::from(position) && uses.produced_from < i64::from(position)
+    }
+}
