@@ -124,10 +124,13 @@ pub struct OpLine {
     pub outcome: String,
 }
 
+/// Longer texts are shortened where a person reads them (characters).
+const TEXT_LEN_MAX: usize = 60;
+
 impl fmt::Display for OpLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let node = self.node.clone().unwrap_or_else(|| format!("p{}", self.process));
-        write!(f, "{:>10} s  {node:<4} {:<18} {:<8}", seconds(self.call_ns), self.text, self.outcome)?;
+        write!(f, "{:>10} s  {node:<4} {:<18} {:<8}", seconds(self.call_ns), shortened(&self.text), self.outcome)?;
         match self.completion_ns {
             Some(end) => write!(f, " after {} ms", milliseconds(end.saturating_sub(self.call_ns))),
             None => f.write_str(" never answered"),
@@ -147,6 +150,17 @@ impl fmt::Display for Explanation {
         }
         Ok(())
     }
+}
+
+/// The text, or both ends of a long one: the interesting part of a grown value is its end.
+fn shortened(text: &str) -> String {
+    let len = text.chars().count();
+    if len <= TEXT_LEN_MAX {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(TEXT_LEN_MAX / 2).collect();
+    let tail: String = text.chars().skip(len - TEXT_LEN_MAX / 2).collect();
+    format!("{head} … {tail}")
 }
 
 /// `14.201`: seconds with milliseconds, as everywhere in reports.

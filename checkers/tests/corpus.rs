@@ -33,11 +33,17 @@ fn known_verdicts_are_found() {
             read_any(corpus.join(file), &ImportOptions::default()).unwrap_or_else(|e| panic!("{file}: {e}"));
         assert!(note.is_none());
         let result = linear::check(&history, kind, &CheckOptions { fail_means, ..CheckOptions::default() });
-        if result.verdict != expected {
+        let nothing_happened = result.stats.ops_ok == 0;
+        if nothing_happened {
+            // Trivially linearizable, but a run in which nothing worked proves nothing: unknown, by contract.
+            assert_eq!((result.verdict, expected), (Verdict::Unknown, Verdict::Valid), "{file}");
+        } else if result.verdict != expected {
             wrong.push(format!("{file}: expected {expected}, got {}: {}", result.verdict, result.reason));
         }
-        for key in result.keys.iter().filter(|key| key.verdict == Verdict::Invalid) {
-            assert!(key.explanation.is_some(), "{file}: key {} is not explained", key.key);
+        if result.verdict == Verdict::Invalid {
+            // The worst key comes first, and explained.
+            let explanation = result.keys[0].explanation.as_ref().unwrap_or_else(|| panic!("{file}: not explained"));
+            println!("{file}: {}\n{explanation}", result.reason);
         }
         *ran.entry((model.to_owned(), verdict.to_owned())).or_default() += 1;
     }

@@ -3,8 +3,9 @@
 //! 1. The shortest prefix of the history without an order, by bisection: a prefix of a linearizable history is
 //!    linearizable, so there is one event from which on no order exists. Operations that end later count as unfinished.
 //! 2. Operations are left out while no order exists still. Left out are reads, one by one, and values, each with all
-//!    operations that write or observe it (and what compare-and-set ties to it). Either way, had the history had an
-//!    order, so would what is left: what is left is therefore wrong by itself. Leaving out a write alone would not do:
+//!    operations that write or observe it (and what compare-and-set ties to it); then writes that nobody can have
+//!    observed, because whoever could came before them or after another write. Either way, had the history had an
+//!    order, so would what is left: what is left is therefore wrong by itself. Leaving out any other write would not do:
 //!    its readers would be wrong for another reason.
 //! 3. The culprit is the operation whose return ends the prefix of what is left; why it cannot be placed is worked out
 //!    for the common cases and said in general for the rest.
@@ -62,6 +63,9 @@ pub(crate) fn explain<'h, M: Engine>(
     })
 }
 
+/// Sets larger than this are not thinned out write by write.
+const SINGLES_MAX: usize = 400;
+
 type Numbered<O> = Vec<(usize, Item<O>)>;
 
 /// The operations called up to `end`, those that end later unfinished; unfinished reads are gone.
@@ -116,7 +120,75 @@ fn shrink<M: Engine>(model: &M, mut items: Numbered<M::Op>, budget: &Budget) -> 
             size = if size > 1 { size.div_ceil(2) } else { usize::from(removed) };
         }
     }
+    drop_unobserved_writes(model, &mut items, budget);
     items
+}
+
+/// Leaves out, one at a time, writes whose value nobody can have found.
+fn drop_unobserved_writes<M: Engine>(model: &M, items: &mut Numbered<M::Op>, budget: &Budget) {
+    if items.len() > SINGLES_MAX {
+        return;
+    }
+    let Some(mut effects) = items.iter().map(|(_, item)| Effect::of(model, item)).collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    let mut at = 0;
+    while at < items.len() {
+        let is_over = budget.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if is_over {
+            return;
+        }
+        if effects[at].is_unobserved_among(&effects) {
+            let (item, effect) = (items.remove(at), effects.remove(at));
+            if is_impossible(model, &plain(items), budget) {
+                // What it stood between may now be free to go, too.
+                at = 0;
+                continue;
+            }
+            items.insert(at, item);
+            effects.insert(at, effect);
+        }
+        at += 1;
+    }
+}
+
+/// An operation of a register: what it found, what it left behind, when.
+struct Effect {
+    found: Option<Value>,
+    left: Option<Value>,
+    call: u32,
+    ret: u32,
+}
+
+impl Effect {
+    fn of<M: Engine>(model: &M, item: &Item<M::Op>) -> Option<Self> {
+        let mut values = model.tied_values(&item.op)?;
+        let last = values.pop()?;
+        let (found, left) = match values.pop() {
+            Some(first) => (Some(first), Some(last)),
+            None if model.is_read_only(&item.op) => (Some(last), None),
+            None => (None, Some(last)),
+        };
+        Some(Self { found, left, call: item.call, ret: item.ret })
+    }
+
+    /// Whether no operation can have found what this one left behind: each that found such a value was over before, or
+    /// began after another value had certainly taken its place. In the second case the same value must have been left
+    /// later once more, or the story would lose the write that the reader came too late for.
+    fn is_unobserved_among(&self, all: &[Effect]) -> bool {
+        let Some(left) = &self.left else { return false };
+        all.iter().filter(|reader| reader.found.as_ref() == Some(left)).all(|reader| {
+            let is_before = reader.ret < self.call;
+            let again = |other: &Effect| other.left.as_ref() == Some(left) && other.call > self.ret;
+            is_before
+                || all.iter().any(|other| again(other) && other.call < reader.ret)
+                    && all.iter().any(|other| {
+                        other.left.as_ref().is_some_and(|new| new != left)
+                            && self.ret < other.call
+                            && other.ret < reader.call
+                    })
+        })
+    }
 }
 
 /// Read-only operations, each alone.
@@ -244,7 +316,8 @@ fn why(ops: &[Op<'_>], culprit: usize, all: &[Op<'_>]) -> String {
     let overwritten = ops
         .iter()
         .filter(|other| precedes(other, op) && produced(other).is_some_and(|new| new != value))
-        .filter(follows_all)
+        // A compare-and-set that found the only write of this value follows it, too.
+        .filter(|other| follows_all(other) || writers.len() == 1 && observed(other).as_ref() == Some(&value))
         .max_by_key(|other| other.completion_index());
     let seen = ops
         .iter()

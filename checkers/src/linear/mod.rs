@@ -232,7 +232,7 @@ impl<M: Engine> Job<'_, '_, M> {
 }
 
 fn summary(mut results: Vec<(usize, KeyResult)>, stats: CheckStats) -> CheckResult {
-    results.sort_by_key(|(at, result)| (std::cmp::Reverse(result.verdict), *at));
+    results.sort_by_key(|(at, result)| (std::cmp::Reverse(result.verdict), result.explanation.is_none(), *at));
     let keys: Vec<KeyResult> = results.into_iter().map(|(_, result)| result).collect();
     let verdict = keys.iter().fold(Verdict::Valid, |verdict, key| verdict.merge(key.verdict));
     let hit = keys.iter().filter(|key| key.verdict == verdict).count();

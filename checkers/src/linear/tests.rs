@@ -260,7 +260,8 @@ fn script(len: usize) -> impl Strategy<Value = Vec<(u8, u8, u8, u8)>> {
 
 fn register_op(values: u8, cas: bool, refused: bool) -> impl FnMut(u8, u8, &Value) -> RegisterOp {
     move |what, skew, state| {
-        let some = |n: u8| if n % (values + 1) == 0 { Value::Nil } else { Value::Int(i64::from(n % (values + 1))) };
+        let some =
+            |n: u8| if n.is_multiple_of(values + 1) { Value::Nil } else { Value::Int(i64::from(n % (values + 1))) };
         // Three in four observations are right at the time of the call.
         let seen = if skew % 4 == 0 { some(skew / 4) } else { state.clone() };
         match what % 8 {
