@@ -78,7 +78,7 @@ pub trait NemesisKind: Send + Sync {
     ///
     /// # Errors
     /// With the place in the file.
-    fn from_test(
+    fn read(
         &self,
         doc: Option<&crate::config::Doc>,
         context: &PlanContext<'_>,
@@ -88,7 +88,7 @@ pub trait NemesisKind: Send + Sync {
     ///
     /// # Errors
     /// When the plan is not one of ours.
-    fn from_plan(&self, plan: &serde_json::Value) -> anyhow::Result<Box<dyn Nemesis>>;
+    fn repeat(&self, plan: &serde_json::Value) -> anyhow::Result<Box<dyn Nemesis>>;
 
     /// Names of all faults with a line about each, for `squall list`.
     fn faults(&self) -> Vec<(&'static str, &'static str)>;

@@ -33,10 +33,13 @@ pub struct Report {
     /// Ok operations per second of the main phase.
     pub rate_per_s: f64,
     /// The most frequent errors: operation, outcome, why, how often.
-    pub errors: Vec<(String, String, String, u64)>,
+    pub errors: Vec<ErrorRow>,
     /// What was in force when each explanation's culprit ran, by checker and key.
     pub in_force: Vec<(String, String, Vec<String>)>,
 }
+
+/// How often an operation ended so: operation, outcome, why, count.
+pub type ErrorRow = (String, String, String, u64);
 
 /// Counts and latencies of one kind of operation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,7 +62,7 @@ pub struct OpRow {
 
 impl Report {
     /// Fills the rows about operations.
-    pub fn operations(stats: &Stats) -> (Vec<OpRow>, Vec<(String, String, String, u64)>) {
+    pub fn operations(stats: &Stats) -> (Vec<OpRow>, Vec<ErrorRow>) {
         let rows = stats.by_f().into_iter().map(|(f, s)| OpRow {
             operation: f.to_string(),
             ok: s.ok,
@@ -77,6 +80,12 @@ impl Report {
         errors.sort_by(|a, b| b.3.cmp(&a.3).then_with(|| a.cmp(b)));
         errors.truncate(8);
         (rows.collect(), errors)
+    }
+
+    /// Only the numbers about operations, as a table: for a history without a run around it.
+    pub fn operations_text(stats: &Stats) -> String {
+        let (rows, _) = Self::operations(stats);
+        format!("{}\n  {:.0} ok operations/s", indent(&operation_table(&rows)), stats.rate())
     }
 
     /// Exit code of this verdict: 0 valid, 1 invalid, 2 unknown.
@@ -104,7 +113,7 @@ impl Report {
         for check in &self.checks {
             self.explain(check, &mut out);
         }
-        let _ = writeln!(out, "\n{}", indent(&self.operation_table()));
+        let _ = writeln!(out, "\n{}", indent(&operation_table(&self.operations)));
         let _ = writeln!(out, "  {:.0} ok operations/s", self.rate_per_s);
         for (f, kind, why, n) in self.errors.iter().take(4) {
             let _ = writeln!(out, "  {n} × {f} {kind}: {why}");
@@ -142,23 +151,6 @@ impl Report {
         found.map(|(_, _, what)| what.clone()).unwrap_or_default()
     }
 
-    fn operation_table(&self) -> String {
-        let mut table = Builder::default();
-        table.push_record(["operation", "ok", "fail", "unknown", "p50", "p99", "max"]);
-        for row in &self.operations {
-            table.push_record([
-                row.operation.clone(),
-                row.ok.to_string(),
-                row.fail.to_string(),
-                row.unknown.to_string(),
-                microseconds(row.p50_us),
-                microseconds(row.p99_us),
-                microseconds(row.max_us),
-            ]);
-        }
-        plain(table, 1)
-    }
-
     fn fault_table(&self) -> String {
         let mut table = Builder::default();
         table.push_record(["fault", "", "times", "bit", "effect seen"]);
@@ -173,6 +165,23 @@ impl Report {
         }
         plain(table, 4)
     }
+}
+
+fn operation_table(rows: &[OpRow]) -> String {
+    let mut table = Builder::default();
+    table.push_record(["operation", "ok", "fail", "unknown", "p50", "p99", "max"]);
+    for row in rows {
+        table.push_record([
+            row.operation.clone(),
+            row.ok.to_string(),
+            row.fail.to_string(),
+            row.unknown.to_string(),
+            microseconds(row.p50_us),
+            microseconds(row.p99_us),
+            microseconds(row.max_us),
+        ]);
+    }
+    plain(table, 1)
 }
 
 /// Without borders; columns from `numbers_from` on are aligned right, the last one of faults is text.

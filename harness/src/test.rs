@@ -104,9 +104,9 @@ impl Test {
         let nemesis = match &overrides.faults {
             Some(plan) => registry
                 .nemesis
-                .from_plan(plan)
+                .repeat(plan)
                 .map_err(|e| ConfigError::at(&doc.origin, format!("the saved fault plan cannot be used: {e}")))?,
-            None => registry.nemesis.from_test(faults_doc.as_ref(), &context)?,
+            None => registry.nemesis.read(faults_doc.as_ref(), &context)?,
         };
         Ok(Self {
             name,

@@ -125,10 +125,10 @@ fn per_key_gives_every_group_its_own_keys_in_turn() {
     let mut rounds = 0;
     let mut done = [false; 4];
     while done != [true; 4] {
-        for thread in 0..4 {
+        for (thread, done) in done.iter_mut().enumerate() {
             match per_key.next(&context(0, thread, 4)) {
                 Next::Op(op) => seen.push((thread / 2, op.key.as_int().unwrap())),
-                Next::Done => done[thread] = true,
+                Next::Done => *done = true,
                 _ => {}
             }
         }

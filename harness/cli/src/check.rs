@@ -1,0 +1,90 @@
+//! `squall check`: a saved history in, a verdict out.
+
+use anyhow::{Context, anyhow};
+use clap::ValueEnum;
+use squall_checkers::{CheckOptions, CheckResult, FailMeans, ImportOptions, ModelKind, Verdict, linear, read_any};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// History: our own format, JSON Lines, Jepsen EDN, an old Jepsen log; recognised by its content
+    file: PathBuf,
+    /// What the history is held against: register, cas-register, kv
+    #[arg(long, default_value = "cas-register")]
+    model: String,
+    /// What a `fail` completion of a compare-and-set says
+    #[arg(long, value_enum, default_value = "no-effect")]
+    fail_means: FailMeansArg,
+    /// Take EDN values `[k v]` as value v of the independent key k
+    #[arg(long)]
+    independent: bool,
+    /// Give up (`unknown`) after this many seconds
+    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
+    time: f64,
+    /// Give up (`unknown`) past this many MiB
+    #[arg(long, default_value_t = 2048)]
+    memory_mib: u64,
+    /// Print the whole result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FailMeansArg {
+    /// It had no effect; why is not known
+    NoEffect,
+    /// The system answered that the current value differs
+    AnsweredNo,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    let fits = Duration::try_from_secs_f64(number).is_ok() && number <= 1e6;
+    if fits { Ok(number) } else { Err("expected a number of seconds from 0 to 1000000".to_owned()) }
+}
+
+/// Exit code of the verdict.
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    let model = ModelKind::parse(&args.model)
+        .ok_or_else(|| anyhow!("unknown model `{}`; known: register, cas-register, kv", args.model))?;
+    let import = ImportOptions { independent_keys: args.independent };
+    let (history, truncated) = read_any(&args.file, &import).with_context(|| args.file.display().to_string())?;
+    let options = CheckOptions {
+        deadline: Some(Instant::now() + Duration::from_secs_f64(args.time)),
+        memory_max: args.memory_mib.saturating_mul(1 << 20),
+        fail_means: match args.fail_means {
+            FailMeansArg::NoEffect => FailMeans::NoEffect,
+            FailMeansArg::AnsweredNo => FailMeans::AnsweredNo,
+        },
+        ..CheckOptions::default()
+    };
+    let mut result = linear::check(&history, model, &options);
+    if result.stats.ops_ok == 0 && result.verdict == Verdict::Valid {
+        result.verdict = Verdict::Unknown;
+        result.reason = "no operation succeeded, so there is nothing to judge".to_owned();
+    }
+    if let Some(truncated) = truncated {
+        eprintln!("note: {truncated}");
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&result)?)
+    } else {
+        print(&result)
+    }
+    Ok(match result.verdict {
+        Verdict::Valid => 0,
+        Verdict::Invalid => 1,
+        Verdict::Unknown => 2,
+    })
+}
+
+fn print(result: &CheckResult) {
+    println!("{:<8} {}", result.verdict.as_str(), result.reason);
+    let stats = &result.stats;
+    println!("         {} operations ({} ok), {} keys, {:.3} s", stats.ops, stats.ops_ok, stats.keys, stats.duration_s);
+    for explanation in result.keys.iter().filter_map(|key| key.explanation.as_ref()) {
+        println!("\n  key {}", explanation.key);
+        print!("{explanation}");
+    }
+}

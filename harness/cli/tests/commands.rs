@@ -1,0 +1,83 @@
+//! The commands as a person runs them: output, exit codes, one sentence for every bad input.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const VALID: &str = "{:process 0 :type :invoke :f :write :value 1}\n{:process 0 :type :ok :f :write :value 1}\n\
+                     {:process 1 :type :invoke :f :read :value nil}\n{:process 1 :type :ok :f :read :value 1}\n";
+const INVALID: &str = "{:process 0 :type :invoke :f :write :value 1}\n{:process 0 :type :ok :f :write :value 1}\n\
+                       {:process 1 :type :invoke :f :read :value nil}\n{:process 1 :type :ok :f :read :value 2}\n";
+const NOTHING: &str = "{:process 0 :type :invoke :f :write :value 1}\n{:process 0 :type :info :f :write :value 1}\n";
+
+fn squall(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_squall")).args(args).output().expect("squall starts")
+}
+
+fn write(dir: &Path, name: &str, text: &[u8]) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).expect("written");
+    path.to_str().expect("plain path").to_owned()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn verdicts_have_their_exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    for (history, code, word) in [(VALID, 0, "VALID"), (INVALID, 1, "INVALID"), (NOTHING, 2, "UNKNOWN")] {
+        let file = write(dir.path(), "h.edn", history.as_bytes());
+        let output = squall(&["check", &file, "--model", "register"]);
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).starts_with(word), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn an_export_checks_like_the_original() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(dir.path(), "h.edn", INVALID.as_bytes());
+    for format in ["jsonl", "edn"] {
+        let exported = squall(&["export", &file, "--format", format]);
+        assert!(exported.status.success());
+        let again = write(dir.path(), "again", &exported.stdout);
+        assert_eq!(squall(&["check", &again]).status.code(), Some(1), "{format}");
+    }
+    let shown = squall(&["show", &file]);
+    assert!(text(&shown.stdout).contains("write"), "{}", text(&shown.stdout));
+}
+
+#[test]
+fn bad_input_is_one_sentence_and_exit_code_64() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = write(dir.path(), "good.edn", VALID.as_bytes());
+    let empty = write(dir.path(), "empty", b"");
+    let noise = write(dir.path(), "noise", &[0xff, 0, 7, 0x28, 0xb5, 1]);
+    let broken = write(dir.path(), "broken.edn", b"{:process 0 :type :invoke :f :read\n{:oops");
+    let twice = format!("{}{VALID}", "{:process 0 :type :invoke :f :read :value nil}\n");
+    let twice = write(dir.path(), "twice.edn", twice.as_bytes());
+    let cases: &[&[&str]] = &[
+        &["check", "no/such/file"],
+        &["check", dir.path().to_str().unwrap()],
+        &["check", &noise],
+        &["check", &broken],
+        &["check", &good, "--model", "regsiter"],
+        &["check", &good, "--time", "-1"],
+        &["check", &good, "--time", "NaN"],
+        &["check", &good, "--fail-means", "maybe"],
+        &["export", &good, "--format", "xml"],
+        &["show"],
+        &["shwo", &good],
+    ];
+    for case in cases {
+        let output = squall(case);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{case:?}: {said}");
+        assert!(said.starts_with("error: "), "{case:?}: {said}");
+        assert!(!said.contains("panicked"), "{case:?}: {said}");
+    }
+    // Readable, but nothing that a run could have meant: never a pass.
+    assert_eq!(squall(&["check", &empty]).status.code(), Some(2));
+    assert_ne!(squall(&["check", &twice]).status.code(), Some(0));
+}
