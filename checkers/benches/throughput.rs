@@ -47,7 +47,7 @@ fn simulate(load: Load) -> History {
     let (mut started, mut unique, mut stale) = (0, 0, load.stale);
     while started < load.ops || open.iter().any(Option::is_some) {
         let client = rng.random_range(0..load.clients);
-        let mut event = |history: &mut History, kind, process, open: &Open, value| {
+        let event = |history: &mut History, kind, process, open: &Open, value| {
             let index = history.len() as u64;
             let (f, key) = (open.f.into(), Value::Int(open.key));
             let node = Some(["n1", "n2", "n3", "n4", "n5"][client % 5].into());

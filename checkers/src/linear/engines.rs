@@ -1,6 +1,7 @@
 //! Which engine decides which model.
 
 use super::problem::{Budget, Decided, Decision, InternStepper, Item};
+use super::texts::KvStepper;
 use super::values::RegisterStepper;
 use super::{EngineChoice, search, wgl, zones};
 use crate::Value;
@@ -16,13 +17,10 @@ pub(crate) trait Engine: Model {
     fn tied_values(&self, op: &Self::Op) -> Option<Vec<Value>>;
 }
 
-/// The general way: any model.
-fn decide_any<M: Model>(model: &M, items: &[Item<M::Op>], budget: &Budget, choice: EngineChoice) -> Decided {
+/// The reference: any model, nothing clever.
+fn decide_any<M: Model>(model: &M, items: &[Item<M::Op>], budget: &Budget) -> Decided {
     let (mut stepper, problem) = InternStepper::new(model, items);
-    match choice {
-        EngineChoice::Wgl => wgl::decide(&problem, &mut stepper, budget),
-        EngineChoice::Auto | EngineChoice::Search => search::decide(&problem, &mut stepper, budget),
-    }
+    wgl::decide(&problem, &mut stepper, budget)
 }
 
 impl Engine for Register {
@@ -33,7 +31,7 @@ impl Engine for Register {
             return Decided { decision, engine: "zones", configurations: 0 };
         }
         if choice == EngineChoice::Wgl {
-            return decide_any(self, items, budget, choice);
+            return decide_any(self, items, budget);
         }
         let (mut stepper, problem) = RegisterStepper::new(items);
         search::decide(&problem, &mut stepper, budget)
@@ -52,8 +50,12 @@ impl Engine for Register {
 impl Engine for Kv {
     fn decide(&self, items: &[Item<KvOp>], budget: &Budget, choice: EngineChoice) -> Decided {
         match as_register(items) {
-            Some(items) if choice != EngineChoice::Wgl => Register { cas: true }.decide(&items, budget, choice),
-            _ => decide_any(self, items, budget, choice),
+            _ if choice == EngineChoice::Wgl => decide_any(self, items, budget),
+            Some(items) => Register { cas: true }.decide(&items, budget, choice),
+            None => {
+                let (mut stepper, problem) = KvStepper::new(items);
+                search::decide(&problem, &mut stepper, budget)
+            }
         }
     }
 

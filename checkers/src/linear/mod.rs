@@ -18,6 +18,7 @@ mod problem;
 mod search;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod values;
 mod wgl;
 mod zones;

@@ -109,6 +109,16 @@ pub(crate) trait Stepper {
         None
     }
 
+    /// Whether operations that do not start over can lead from `state` to one in which `goal` is possible.
+    fn leads_to(&self, _state: u32, _goal: u32) -> bool {
+        true
+    }
+
+    /// Whether an operation of this kind may lead anywhere, whatever [`Stepper::leads_to`] says of the state before it.
+    fn starts_over(&self, _kind: u32) -> bool {
+        true
+    }
+
     /// Whether an operation called after `position` is possible in `state` only, while nothing that is called after
     /// `position` produces this state.
     fn is_needed_later(&self, _state: u32, _position: u32) -> bool {

@@ -11,7 +11,8 @@
 //! 4. States and kinds that no remaining operation can tell apart are the same ([`Stepper::settle`], `class`,
 //!    `is_useless`).
 //! 5. A state that later operations need, and nothing will produce again, is not left; an operation that needs a state
-//!    which no open operation produces cannot be reached. Both need [`Stepper::required`] and `produced`.
+//!    which no open operation produces cannot be reached. Both need [`Stepper::required`] and `produced`. Where
+//!    operations only add to a state, each has to lead towards what the next return needs ([`Stepper::leads_to`]).
 //!
 //! Each has an exchange argument: an order that violates it can be turned into one that does not. All of them together
 //! are compared with the reference engine and with brute force in this module's tests. What it does not do: say where
@@ -304,6 +305,12 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
                 return Vec::new();
             }
             choices.sort_by_key(|choice| !produces(choice));
+        }
+        if choices.iter().all(|choice| !self.stepper.starts_over(choice.class())) {
+            choices.retain(|choice| {
+                let next = self.stepper.step(configuration.state, choice.class());
+                next.is_some_and(|next| self.stepper.leads_to(next, goal))
+            });
         }
         choices.reverse();
         choices
