@@ -355,3 +355,96 @@ proptest! {
         }
     }
 }
+
+/// The same operations as a history, each by a process of its own.
+fn to_history(items: &[Item<RegisterOp>]) -> History {
+    let mut events = Vec::new();
+    for (process, item) in items.iter().enumerate() {
+        let pair = |a: &Value, b: &Value| Value::list([a.clone(), b.clone()]);
+        let (f, argument, kind) = match &item.op {
+            RegisterOp::Read(value) => ("read", value.clone(), crate::EventKind::Ok),
+            RegisterOp::Write(value) => ("write", value.clone(), crate::EventKind::Ok),
+            RegisterOp::Cas(expected, new) => ("cas", pair(expected, new), crate::EventKind::Ok),
+            RegisterOp::CasRefused(expected) => ("cas", pair(expected, &Value::Int(99)), crate::EventKind::Fail),
+        };
+        let event = |kind, position: u32| crate::Event {
+            index: 0,
+            time_ns: u64::from(position),
+            kind,
+            process: process as u32,
+            f: f.into(),
+            key: Value::Nil,
+            value: argument.clone(),
+            node: None,
+            intended_ns: None,
+            error: None,
+        };
+        events.push(event(crate::EventKind::Invoke, item.call));
+        if item.is_finished() {
+            events.push(event(kind, item.ret));
+        }
+    }
+    events.sort_by_key(|event| event.time_ns);
+    let events = events.into_iter().enumerate();
+    History::from_events(events.map(|(index, event)| crate::Event { index: index as u64, ..event })).unwrap()
+}
+
+/// The operations called before `end`, those that return after it unfinished.
+fn prefix(items: &[Item<RegisterOp>], end: u32) -> Vec<Item<RegisterOp>> {
+    let model = Register { cas: true };
+    let cut = items.iter().filter(|item| item.call < end).cloned();
+    let cut = cut.map(|item| Item { ret: if item.ret > end { NEVER } else { item.ret }, ..item });
+    cut.filter(|item| item.is_finished() || !model.is_read_only(&item.op)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    /// What an explanation shows is wrong by itself, and the prefix it names is the shortest.
+    #[test]
+    fn explanations_hold(script in script(20), processes in 2usize..6, unique: bool, refused: bool) {
+        let model = Register { cas: true };
+        let items = match unique {
+            true => play(&model, &script, processes, unique_op(true)),
+            false => play(&model, &script, processes, register_op(3, true, refused)),
+        };
+        let history = to_history(&items);
+        let result = check(&history, ModelKind::CasRegister, &options(EngineChoice::Auto, FailMeans::AnsweredNo));
+        if let Some(explanation) = result.keys.first().and_then(|key| key.explanation.as_ref()) {
+            let items = keys_of(&history.ops().unwrap(), &model, FailMeans::AnsweredNo).unwrap().remove(0).items;
+            let end = explanation.prefix_index as u32;
+            prop_assert!(!brute(&model, &prefix(&items, end), 0, &Value::Nil));
+            let before = items.iter().map(|item| item.ret).filter(|&ret| ret < end).max().unwrap_or(0);
+            prop_assert!(brute(&model, &prefix(&items, before), 0, &Value::Nil));
+            let shown = |item: &Item<RegisterOp>| explanation.ops.iter().any(|op| op.call_index == u64::from(item.call));
+            let shown: Vec<_> = items.into_iter().filter(shown).collect();
+            prop_assert!(!brute(&model, &shown, 0, &Value::Nil), "{}", explanation);
+            prop_assert_eq!(shown.len(), explanation.ops.len());
+        } else {
+            prop_assert!(result.verdict != Invalid, "an invalid history is explained");
+        }
+    }
+}
+
+/// A generator of histories that are all right, or all wrong, would test nothing.
+#[test]
+fn random_histories_have_both_verdicts() {
+    use rand::{RngExt, SeedableRng};
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+    let model = Register { cas: true };
+    let mut valid = [0; 3];
+    for _ in 0..1000 {
+        let len = rng.random_range(4..16);
+        let script: Vec<(u8, u8, u8, u8)> = (0..len).map(|_| rng.random()).collect();
+        let plays = [
+            play(&model, &script, 4, unique_op(true)),
+            play(&model, &script, 4, register_op(3, true, false)),
+            play(&model, &script, 4, register_op(3, true, true)),
+        ];
+        for (count, items) in valid.iter_mut().zip(plays) {
+            *count += usize::from(brute(&model, &items, 0, &Value::Nil));
+        }
+    }
+    assert!(valid.iter().all(|count| (150..850).contains(count)), "{valid:?} of 1000 are linearizable");
+    println!("{valid:?} of 1000 are linearizable");
+}
