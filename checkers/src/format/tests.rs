@@ -270,3 +270,22 @@ fn bad_lines_say_where_and_what() {
     let deep = format!("{{\"value\":{}", "[".repeat(100_000));
     assert!(super::parse_line(deep.as_bytes(), 1, 0).is_err());
 }
+
+#[test]
+fn the_zstd_program_prints_json_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.history");
+    let events = sample(50);
+    std::fs::write(&path, file_of(&events, 12)).unwrap();
+    let Ok(output) = std::process::Command::new("zstd").arg("-dc").arg(&path).output() else {
+        eprintln!("skipped: no zstd program");
+        return;
+    };
+    assert!(output.status.success());
+    let lines: Vec<&str> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
+    assert_eq!(lines.len(), 50);
+    assert_eq!(
+        lines[3],
+        r#"{"index":3,"time":3000009,"type":"ok","process":1,"f":"write","key":3,"value":51,"node":"n1"}"#
+    );
+}
