@@ -25,6 +25,8 @@ pub struct HistoryWriter {
     text: Vec<u8>,
     compressor: Compressor<'static>,
     frame: Vec<u8>,
+    /// A failed sync may have dropped pages that the kernel then calls clean: a later success would prove nothing.
+    sync_failed: bool,
 }
 
 impl HistoryWriter {
@@ -50,6 +52,7 @@ impl HistoryWriter {
             text: Vec::with_capacity(FRAME_LEN + FRAME_LEN / 4),
             compressor,
             frame: Vec::new(),
+            sync_failed: false,
             path,
         })
     }
@@ -98,10 +101,16 @@ impl HistoryWriter {
     /// Writes what has gathered and waits until the disk has it.
     ///
     /// # Errors
-    /// When it could not be written or synced.
+    /// When it could not be written or synced; once a sync has failed, every later one fails, too.
     pub fn sync(&mut self) -> Result<(), HistoryError> {
         self.flush()?;
-        self.file.sync_data().map_err(|source| self.io("sync", source))
+        if self.sync_failed {
+            return Err(self.io("sync", io::Error::other("an earlier sync failed, what it lost is not known")));
+        }
+        self.file.sync_data().map_err(|source| {
+            self.sync_failed = true;
+            self.io("sync", source)
+        })
     }
 
     /// Lets tests take the disk away.
