@@ -3,9 +3,9 @@
 //! Answers come in any order; each waits in a table under its id. When the stream ends, every waiting request is told
 //! so. See `squall_agent::protocol` for the frames.
 
-use super::Duplex;
+use super::{Duplex, Transport};
 use serde::{Deserialize, Serialize};
-use squall_agent::protocol::{AgentError, FRAME_LEN_MAX, Reply, Request};
+use squall_agent::protocol::{AgentError, FRAME_LEN_MAX, Hello, Reply, Request, VERSION};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,6 +19,13 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// How much of a file is fetched at a time (bytes).
 const FETCH_LEN: u64 = 1 << 20;
 
+/// How often a lost channel is opened again before its node counts as lost, and how long to wait before each try.
+const REOPEN_AFTER: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
+
+/// Leases are renewed this many times within their length: one lost renewal must not end them.
+const RENEWALS_PER_LEASE: u32 = 5;
+
 /// A handle to one agent; clones share the channel.
 #[derive(Clone)]
 pub struct Control {
@@ -27,9 +34,25 @@ pub struct Control {
 
 struct Inner {
     node: String,
+    channel: Mutex<Arc<Channel>>,
+    /// How to open the channel again when it is lost; `None` for a bare [`Control::new`].
+    reopen: Option<Reopen>,
+    /// Held while the channel is opened again, so that many waiting requests open it once.
+    reopening: tokio::sync::Mutex<()>,
+}
+
+/// What it takes to open a channel.
+struct Reopen {
+    transport: Arc<dyn Transport>,
+    argv: Vec<String>,
+    lease: Duration,
+}
+
+/// One duplex stream and who waits on it.
+struct Channel {
     writer: tokio::sync::Mutex<Box<dyn AsyncWrite + Send + Unpin>>,
     waiting: Mutex<Waiting>,
-    /// Whatever keeps the stream open: dropped with the last handle.
+    /// Whatever keeps the stream open: dropped with the channel.
     _keep: Mutex<Box<dyn std::any::Any + Send>>,
 }
 
@@ -88,16 +111,41 @@ pub enum ControlError {
 }
 
 impl Control {
-    /// Starts speaking over `duplex` to the agent of `node`. Must be called inside a tokio runtime.
+    /// Starts speaking over `duplex` to the agent of `node`. A channel that is lost stays lost: see
+    /// [`connect`](Control::connect). Must be called inside a tokio runtime.
     pub fn new(node: &str, duplex: Duplex) -> Self {
-        let inner = Arc::new(Inner {
-            node: node.to_owned(),
-            writer: tokio::sync::Mutex::new(duplex.writer),
-            waiting: Mutex::default(),
-            _keep: Mutex::new(duplex.keep),
-        });
-        tokio::spawn(read_answers(Arc::downgrade(&inner), duplex.reader));
-        Self { inner }
+        Self::with(node, duplex, None)
+    }
+
+    /// Starts `argv` (an agent) by `transport`, greets it, and from then on renews the lease in the background for as
+    /// long as the handle lives. A lost channel is opened again and what was asked is asked again: every request is
+    /// idempotent.
+    ///
+    /// # Errors
+    /// When the program cannot be started, does not answer, or is not an agent of our version.
+    pub async fn connect(
+        node: &str,
+        transport: Arc<dyn Transport>,
+        argv: Vec<String>,
+        lease: Duration,
+    ) -> anyhow::Result<(Self, Hello)> {
+        let duplex = transport.open(&argv).await?;
+        let control = Self::with(node, duplex, Some(Reopen { transport, argv, lease }));
+        let hello = match control.ask(&control.channel(), &hello(lease), &[], ANSWER_TIME_MAX).await? {
+            (Reply::Hello(hello), _) if hello.version == VERSION => hello,
+            (Reply::Hello(hello), _) => {
+                anyhow::bail!("{node}: the agent speaks version {} of the protocol, not {VERSION}", hello.version)
+            }
+            (other, _) => anyhow::bail!("{node}: the agent answered a greeting with {other:?}"),
+        };
+        tokio::spawn(keep_alive(Arc::downgrade(&control.inner), lease));
+        Ok((control, hello))
+    }
+
+    fn with(node: &str, duplex: Duplex, reopen: Option<Reopen>) -> Self {
+        let channel = Mutex::new(Channel::start(duplex));
+        let reopening = tokio::sync::Mutex::default();
+        Self { inner: Arc::new(Inner { node: node.to_owned(), channel, reopen, reopening }) }
     }
 
     /// Sends `request` and waits for its answer for at most 30 s.
@@ -118,32 +166,134 @@ impl Control {
         payload: Vec<u8>,
         timeout: Duration,
     ) -> Result<(Reply, Vec<u8>), ControlError> {
+        let channel = self.channel();
+        match self.ask(&channel, &request, &payload, timeout).await {
+            Err(ControlError::Lost { why, .. }) if self.inner.reopen.is_some() => {
+                let channel = self.reopen(&channel, why).await?;
+                self.ask(&channel, &request, &payload, timeout).await
+            }
+            answer => answer,
+        }
+    }
+
+    fn channel(&self) -> Arc<Channel> {
+        self.inner.channel.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Opens the channel again unless somebody else has done so since `lost` was.
+    async fn reopen(&self, lost: &Arc<Channel>, mut why: String) -> Result<Arc<Channel>, ControlError> {
+        let _one_at_a_time = self.inner.reopening.lock().await;
+        let current = self.channel();
+        if !Arc::ptr_eq(&current, lost) {
+            return Ok(current);
+        }
+        let Some(reopen) = &self.inner.reopen else {
+            return Err(ControlError::Lost { node: self.inner.node.clone(), why });
+        };
+        for pause in REOPEN_AFTER {
+            tokio::time::sleep(pause).await;
+            let opened = tokio::time::timeout(ANSWER_TIME_MAX, reopen.transport.open(&reopen.argv)).await;
+            match opened {
+                Ok(Ok(duplex)) => {
+                    let channel = Channel::start(duplex);
+                    match self.ask(&channel, &hello(reopen.lease), &[], ANSWER_TIME_MAX).await {
+                        Ok(_) => {
+                            *self.inner.channel.lock().unwrap_or_else(|e| e.into_inner()) = channel.clone();
+                            return Ok(channel);
+                        }
+                        Err(error) => why = error.to_string(),
+                    }
+                }
+                Ok(Err(error)) => why = format!("{error:#}"),
+                Err(_) => why = "it could not be opened again in time".to_owned(),
+            }
+        }
+        Err(ControlError::Lost { node: self.inner.node.clone(), why })
+    }
+
+    async fn ask(
+        &self,
+        channel: &Arc<Channel>,
+        request: &Request,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<(Reply, Vec<u8>), ControlError> {
         let node = &self.inner.node;
         let lost = |why: String| ControlError::Lost { node: node.clone(), why };
         let (sender, receiver) = oneshot::channel();
-        let id = self.inner.enter(sender).map_err(lost)?;
+        let id = channel.enter(sender).map_err(lost)?;
+        let frame = encode(id, request, payload).map_err(|why| {
+            channel.waiting().by_id.remove(&id);
+            ControlError::Agent { node: node.clone(), message: why.to_string() }
+        })?;
         // In a task of its own: a frame cut in half by the time limit would garble all that follow.
-        let inner = self.inner.clone();
-        let send = tokio::spawn(async move { inner.send(id, &request, &payload).await });
+        let send = {
+            let channel = channel.clone();
+            tokio::spawn(async move { channel.send(&frame).await })
+        };
         let sent = tokio::time::timeout(timeout, async {
             match send.await {
                 Ok(Ok(())) => receiver.await.unwrap_or_else(|_| Err("the agent ended".to_owned())),
-                Ok(Err(error)) => Err(error.to_string()),
+                Ok(Err(error)) => {
+                    channel.lose(&error.to_string());
+                    Err(error.to_string())
+                }
                 Err(error) => Err(error.to_string()),
             }
         });
         let answer = sent.await;
-        self.inner.waiting().by_id.remove(&id);
+        channel.waiting().by_id.remove(&id);
         match answer {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(message)) if self.inner.waiting().lost.is_some() => Err(lost(message)),
+            Ok(Err(message)) if channel.waiting().lost.is_some() => Err(lost(message)),
             Ok(Err(message)) => Err(ControlError::Agent { node: node.clone(), message }),
             Err(_) => Err(ControlError::Timeout { node: node.clone(), after: timeout }),
         }
     }
 }
 
-impl Inner {
+fn hello(lease: Duration) -> Request {
+    Request::Hello { version: VERSION, lease_ms: lease.as_millis() as u64 }
+}
+
+/// Renews the lease until the last handle is gone. A failed renewal is tried again with the next: whoever needs the node
+/// meanwhile gets the error.
+async fn keep_alive(inner: std::sync::Weak<Inner>, lease: Duration) {
+    loop {
+        tokio::time::sleep(lease / RENEWALS_PER_LEASE).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let control = Control { inner };
+        if let Err(error) = control.call(Request::Renew { lease_ms: lease.as_millis() as u64 }).await {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+fn encode(id: u64, request: &Request, payload: &[u8]) -> std::io::Result<Vec<u8>> {
+    let json = serde_json::to_vec(&Question { id, request })?;
+    let len = 4 + json.len() + payload.len();
+    if len > FRAME_LEN_MAX {
+        return Err(std::io::Error::other(format!("a request of {len} bytes is too long for a frame")));
+    }
+    let mut frame = Vec::with_capacity(4 + len);
+    frame.extend_from_slice(&(len as u32).to_le_bytes());
+    frame.extend_from_slice(&(json.len() as u32).to_le_bytes());
+    frame.extend_from_slice(&json);
+    frame.extend_from_slice(payload);
+    Ok(frame)
+}
+
+impl Channel {
+    fn start(duplex: Duplex) -> Arc<Self> {
+        let channel = Arc::new(Self {
+            writer: tokio::sync::Mutex::new(duplex.writer),
+            waiting: Mutex::default(),
+            _keep: Mutex::new(duplex.keep),
+        });
+        tokio::spawn(read_answers(Arc::downgrade(&channel), duplex.reader));
+        channel
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -159,44 +309,41 @@ impl Inner {
         Ok(id)
     }
 
-    async fn send(&self, id: u64, request: &Request, payload: &[u8]) -> std::io::Result<()> {
-        let json = serde_json::to_vec(&Question { id, request })?;
-        let too_long = |_| std::io::Error::other("the request is too long for a frame");
-        let len = u32::try_from(4 + json.len() + payload.len()).map_err(too_long)?;
-        let json_len = u32::try_from(json.len()).map_err(too_long)?;
-        let mut frame = Vec::with_capacity(8 + json.len() + payload.len());
-        frame.extend_from_slice(&len.to_le_bytes());
-        frame.extend_from_slice(&json_len.to_le_bytes());
-        frame.extend_from_slice(&json);
-        frame.extend_from_slice(payload);
+    async fn send(&self, frame: &[u8]) -> std::io::Result<()> {
         let mut writer = self.writer.lock().await;
-        writer.write_all(&frame).await?;
+        writer.write_all(frame).await?;
         writer.flush().await
+    }
+
+    /// The stream is of no use any more: tells everybody who waits.
+    fn lose(&self, why: &str) {
+        let mut waiting = self.waiting();
+        waiting.lost.get_or_insert_with(|| why.to_owned());
+        for (_, sender) in waiting.by_id.drain() {
+            let _ = sender.send(Err(why.to_owned()));
+        }
     }
 }
 
-async fn read_answers(inner: std::sync::Weak<Inner>, mut reader: Box<dyn AsyncRead + Send + Unpin>) {
+async fn read_answers(channel: std::sync::Weak<Channel>, mut reader: Box<dyn AsyncRead + Send + Unpin>) {
     let why = loop {
         let (answered, payload) = match read_frame(&mut reader).await {
             Ok(frame) => frame,
             Err(why) => break why,
         };
-        let Some(inner) = inner.upgrade() else { return };
+        let Some(channel) = channel.upgrade() else { return };
         let answer = match (answered.reply, answered.error) {
             (Some(reply), None) => Ok((reply, payload)),
             (_, Some(error)) => Err(error.message),
             (None, None) => Err("the agent sent an answer without content".to_owned()),
         };
-        if let Some(sender) = inner.waiting().by_id.remove(&answered.id) {
+        if let Some(sender) = channel.waiting().by_id.remove(&answered.id) {
             // Whoever asked may have given up.
             let _ = sender.send(answer);
         }
     };
-    let Some(inner) = inner.upgrade() else { return };
-    let mut waiting = inner.waiting();
-    waiting.lost = Some(why.clone());
-    for (_, sender) in waiting.by_id.drain() {
-        let _ = sender.send(Err(why.clone()));
+    if let Some(channel) = channel.upgrade() {
+        channel.lose(&why);
     }
 }
 
