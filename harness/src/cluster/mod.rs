@@ -4,6 +4,8 @@
 //! there. Everything else is the agent's, so that the same code path serves namespaces, VMs and any host over SSH.
 
 mod control;
+#[cfg(target_os = "linux")]
+pub mod local;
 
 pub use control::{Control, ControlError, fetch_file};
 
