@@ -1,0 +1,296 @@
+//! Named processes: started in a session of their own, found again by any later agent, killed and paused as whole trees.
+//!
+//! A record on disk names the process by pid, start time and boot, so that a recycled pid is never hit. The child is
+//! started by way of the hidden subcommand `session`, which calls setsid(2) and becomes the program.
+
+use crate::procfs::{self, Stat};
+use crate::protocol::{AgentError, ProcessState, ProcessStatus, StartProcess};
+use crate::state::{State, boot_id, check_name, read_json, write_json};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a whole tree may take to die or stop.
+const SIGNAL_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long the start of a program may take until it runs in its session.
+const START_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at `/proc`.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// What is on disk about a named process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Record {
+    name: String,
+    pid: u32,
+    start_ticks: u64,
+    boot_id: String,
+    argv: Vec<String>,
+    ended: Option<String>,
+}
+
+impl Record {
+    fn tree(&self) -> Vec<Stat> {
+        if self.boot_id == boot_id() { procfs::tree(self.pid, self.start_ticks) } else { Vec::new() }
+    }
+
+    fn status(&self) -> ProcessStatus {
+        let tree = self.tree();
+        let state = match tree.as_slice() {
+            [] => ProcessState::Gone,
+            tree if tree.iter().all(|stat| procfs::is_stopped(stat.pid)) => ProcessState::Stopped,
+            _ => ProcessState::Running,
+        };
+        ProcessStatus {
+            name: self.name.clone(),
+            pid: Some(self.pid),
+            state,
+            start_ticks: Some(self.start_ticks),
+            ended: self.ended.clone(),
+        }
+    }
+}
+
+fn record_path(state: &State, name: &str) -> PathBuf {
+    state.path("processes").join(format!("{name}.json"))
+}
+
+fn record(state: &State, name: &str) -> Result<Option<Record>, AgentError> {
+    check_name(name)?;
+    Ok(read_json(&record_path(state, name)))
+}
+
+/// Names of all processes that were started and not forgotten.
+pub(crate) fn names(state: &State) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(state.path("processes")) else { return Vec::new() };
+    let name = |entry: fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(".json")?.to_owned());
+    entries.flatten().filter_map(name).collect()
+}
+
+/// What the process called `name` is doing.
+///
+/// # Errors
+/// When `name` is no name.
+pub(crate) fn status(state: &State, name: &str) -> Result<ProcessStatus, AgentError> {
+    Ok(match record(state, name)? {
+        Some(record) => record.status(),
+        None => ProcessStatus {
+            name: name.to_owned(),
+            pid: None,
+            state: ProcessState::Gone,
+            start_ticks: None,
+            ended: None,
+        },
+    })
+}
+
+/// Starts a process; `myself` is how this program is called up to its subcommands. The caller holds the lock.
+///
+/// # Errors
+/// When it cannot be started, ends at once, or another command runs under that name.
+pub(crate) fn start(state: &State, spec: &StartProcess, myself: &[String]) -> Result<ProcessStatus, AgentError> {
+    if let Some(old) = record(state, &spec.name)? {
+        let status = old.status();
+        if status.state != ProcessState::Gone {
+            if old.argv == spec.argv {
+                return Ok(status);
+            }
+            return Err(AgentError::new(format!("`{}` runs already, with another command: stop it first", spec.name)));
+        }
+    }
+    let program = spec.argv.first().ok_or_else(|| AgentError::new("the command to start is empty"))?;
+    let log = state.root.join(&spec.log);
+    if let Some(parent) = log.parent() {
+        fs::create_dir_all(parent).map_err(|e| AgentError::io("create", parent, e))?;
+    }
+    let output =
+        OpenOptions::new().create(true).append(true).open(&log).map_err(|e| AgentError::io("open the log", &log, e))?;
+    let error_output = output.try_clone().map_err(|e| AgentError::io("open the log", &log, e))?;
+    let log_len = output.metadata().map_or(0, |m| m.len());
+    let mut child = Command::new(&myself[0])
+        .args(&myself[1..])
+        .arg("session")
+        .args(&spec.argv)
+        .envs(&spec.env)
+        .current_dir(state.root.join(&spec.cwd))
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(error_output)
+        .spawn()
+        .map_err(|e| AgentError::new(format!("cannot start {program} in {}: {e}", spec.cwd)))?;
+    let tail = || {
+        let mut text = String::new();
+        let _ = fs::File::open(&log).and_then(|mut file| {
+            file.seek(SeekFrom::Start(log_len))?;
+            file.take(2000).read_to_string(&mut text)
+        });
+        text.trim().to_owned()
+    };
+    await_exec(&mut child, &spec.argv)
+        .map_err(|how| AgentError::new(format!("{program} {how} ({}): {}", log.display(), tail())))?;
+    let start_ticks = Stat::of(child.id()).map_or(0, |stat| stat.start_ticks);
+    let argv = spec.argv.clone();
+    let record =
+        Record { name: spec.name.clone(), pid: child.id(), start_ticks, boot_id: boot_id(), argv, ended: None };
+    let path = record_path(state, &spec.name);
+    if let Err(error) = write_json(&path, &record, false) {
+        kill_record(&record);
+        let _ = child.wait();
+        return Err(error);
+    }
+    let status = record.status();
+    thread::spawn(move || collect(child, record, path));
+    Ok(status)
+}
+
+/// Waits until the child has become the program of `argv`.
+fn await_exec(child: &mut Child, argv: &[String]) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        if procfs::command_line(child.id()) == argv {
+            return Ok(());
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(format!("ended at once with {}", describe(status)));
+        }
+        if begun.elapsed() > START_TIME_MAX {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err("did not start in time".to_owned());
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Collects the child when it ends and notes how it ended.
+fn collect(mut child: Child, mut record: Record, path: PathBuf) {
+    let Ok(status) = child.wait() else { return };
+    record.ended = Some(describe(status));
+    // Unless a successor has the name by now.
+    if read_json::<Record>(&path).is_some_and(|now| now.pid == record.pid && now.start_ticks == record.start_ticks) {
+        let _ = write_json(&path, &record, false);
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (_, Some(signal)) => format!("signal {signal}"),
+        _ => "an unknown status".to_owned(),
+    }
+}
+
+/// Becomes the leader of a new session, then the program of `argv`. Returns only when that fails.
+pub(crate) fn become_session(argv: &[String]) -> anyhow::Error {
+    use std::os::unix::process::CommandExt;
+    if let Err(errno) = nix::unistd::setsid() {
+        return anyhow::anyhow!("cannot start a session: {errno}");
+    }
+    match argv.split_first() {
+        Some((program, arguments)) => {
+            anyhow::Error::new(Command::new(program).args(arguments).exec()).context(format!("cannot run {program}"))
+        }
+        None => anyhow::anyhow!("there is no command to run"),
+    }
+}
+
+/// Stops a process: first `signal`, after `grace_ms` kill -9 of what is left of its tree. The caller holds the lock.
+///
+/// # Errors
+/// When something of it cannot be killed.
+pub(crate) fn stop(state: &State, name: &str, signal: i32, grace_ms: u64) -> Result<ProcessStatus, AgentError> {
+    let signal = Signal::try_from(signal).map_err(|_| AgentError::new(format!("there is no signal {signal}")))?;
+    let Some(record) = record(state, name)? else { return status(state, name) };
+    let tree = record.tree();
+    signal_all(&tree, signal);
+    // A stopped process would never see it.
+    signal_all(&tree, Signal::SIGCONT);
+    let deadline = Instant::now() + Duration::from_millis(grace_ms);
+    while Instant::now() < deadline && !record.tree().is_empty() {
+        thread::sleep(LOOK_AGAIN);
+    }
+    kill_tree(state, name)?;
+    status(state, name)
+}
+
+/// kill -9 of the whole tree of the process called `name`; how many processes it took.
+///
+/// # Errors
+/// When something of it does not die.
+pub(crate) fn kill_tree(state: &State, name: &str) -> Result<u64, AgentError> {
+    let Some(record) = record(state, name)? else { return Ok(0) };
+    let (killed, left) = kill_record(&record);
+    if left > 0 {
+        return Err(AgentError::new(format!("{left} processes of `{name}` do not die of signal 9")));
+    }
+    Ok(killed)
+}
+
+/// How many were killed, how many are left.
+fn kill_record(record: &Record) -> (u64, usize) {
+    let mut killed = std::collections::BTreeSet::new();
+    let deadline = Instant::now() + SIGNAL_TIME_MAX;
+    loop {
+        // Again and again: a process that forks while it is looked at leaves a child that is seen the next time.
+        let tree = record.tree();
+        if tree.is_empty() || Instant::now() > deadline {
+            return (killed.len() as u64, tree.len());
+        }
+        signal_all(&tree, Signal::SIGKILL);
+        killed.extend(tree.iter().map(|stat| stat.pid));
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// SIGSTOP to the whole tree of the process called `name`; how many processes are stopped.
+///
+/// # Errors
+/// When something of it does not stop.
+pub(crate) fn pause_tree(state: &State, name: &str) -> Result<u64, AgentError> {
+    each_until(state, name, Signal::SIGSTOP, |stat| procfs::is_stopped(stat.pid))
+        .map_err(|left| AgentError::new(format!("{left} processes of `{name}` do not stop")))
+}
+
+/// SIGCONT to the whole tree of the process called `name`; how many processes go on.
+///
+/// # Errors
+/// When something of it stays stopped.
+pub(crate) fn resume_tree(state: &State, name: &str) -> Result<u64, AgentError> {
+    each_until(state, name, Signal::SIGCONT, |stat| !procfs::is_stopped(stat.pid))
+        .map_err(|left| AgentError::new(format!("{left} processes of `{name}` stay stopped")))
+}
+
+fn each_until(state: &State, name: &str, signal: Signal, done: impl Fn(&Stat) -> bool) -> Result<u64, usize> {
+    let Ok(Some(record)) = record(state, name) else { return Ok(0) };
+    let deadline = Instant::now() + SIGNAL_TIME_MAX;
+    loop {
+        let tree = record.tree();
+        let left: Vec<Stat> = tree.iter().filter(|stat| !done(stat)).copied().collect();
+        if left.is_empty() {
+            return Ok(tree.len() as u64);
+        }
+        if Instant::now() > deadline {
+            return Err(left.len());
+        }
+        signal_all(&left, signal);
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Signals each process, if it is still the one that was looked at.
+fn signal_all(tree: &[Stat], signal: Signal) {
+    for stat in tree {
+        if Stat::of(stat.pid).is_some_and(|now| now.start_ticks == stat.start_ticks) {
+            // It may have ended in this moment, which is fine; what refuses is noticed by whoever waits.
+            let _ = kill(Pid::from_raw(stat.pid as i32), signal);
+        }
+    }
+}
