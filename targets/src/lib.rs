@@ -1,1 +1,13 @@
-//! Systems under test: install, start, stop, client.
+//! Systems under test, one file each: install, start, stop, client.
+
+mod http;
+mod json;
+pub mod noop;
+pub mod squall_node;
+
+use squall_harness::{Kind, Target};
+
+/// All targets of this crate.
+pub fn kinds() -> Vec<Kind<dyn Target>> {
+    vec![squall_node::kind(), noop::kind()]
+}

@@ -1,0 +1,267 @@
+//! `squall-node`: the project's own replicated stack, deployed like any other target.
+
+use crate::http::{Http, NoAnswer};
+use crate::json::{from_json, to_json};
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use reqwest::Method;
+use serde_json::{Value as Json, json};
+use squall_agent::protocol::{Request, StartProcess};
+use squall_checkers::{Sym, Value};
+use squall_harness::config::{ConfigError, Section};
+use squall_harness::{Client, ClientFactory, Cluster, Kind, Node, Op, Outcome, Target};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where clients connect.
+const CLIENT_PORT: u16 = 8080;
+/// Where peers connect.
+const PEER_PORT: u16 = 9090;
+/// Its data, below the node's root.
+const DATA: &str = "data/squall-node";
+/// How long a node may take to say how it is.
+const STATUS_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How this target is named and read.
+pub fn kind() -> Kind<dyn Target> {
+    Kind {
+        name: "squall-node",
+        doc: "squall's own replicated key-value store (Raft), with planted bugs on demand",
+        read,
+    }
+}
+
+struct SquallNode {
+    bugs: Vec<String>,
+    snapshot_every: u64,
+    election_timeout: Duration,
+    heartbeat: Duration,
+    args: Vec<String>,
+}
+
+fn read(section: &mut Section) -> Result<Box<dyn Target>, ConfigError> {
+    let bugs = section.get(
+        "bug",
+        Vec::<String>::new(),
+        "planted bugs to switch on, e.g. [stale-read]; see `squall node --help`",
+    )?;
+    let snapshot_every = section.get("snapshot_every", 2000u64, "entries between two snapshots")?;
+    let election_timeout = section.get(
+        "election_timeout",
+        Duration::from_millis(500),
+        "a follower without a leader for this long stands for election",
+    )?;
+    let heartbeat = section.get("heartbeat", Duration::from_millis(60), "pause between a leader's signs of life")?;
+    let args = section.get("args", Vec::<String>::new(), "more arguments for `squall node`")?;
+    if heartbeat * 2 > election_timeout {
+        return Err(section.error("`election_timeout` must be at least twice `heartbeat`"));
+    }
+    if snapshot_every == 0 {
+        return Err(section.error("`snapshot_every` must be at least 1"));
+    }
+    Ok(Box::new(SquallNode { bugs, snapshot_every, election_timeout, heartbeat, args }))
+}
+
+impl SquallNode {
+    fn argv(&self, cluster: &Cluster, node: &Node) -> Vec<String> {
+        let peers: Vec<String> = cluster
+            .nodes
+            .iter()
+            .map(|peer| format!("{}={}", peer.name, SocketAddr::new(peer.address, PEER_PORT)))
+            .collect();
+        let mut argv: Vec<String> = [
+            node.program.as_str(),
+            "node",
+            "--id",
+            node.name.as_str(),
+            "--listen",
+            &SocketAddr::new(node.address, CLIENT_PORT).to_string(),
+            "--peer-listen",
+            &SocketAddr::new(node.address, PEER_PORT).to_string(),
+            "--peers",
+            &peers.join(","),
+            "--data-dir",
+            &format!("{}/{DATA}", node.root),
+            "--snapshot-every",
+            &self.snapshot_every.to_string(),
+            "--election-timeout-ms",
+            &self.election_timeout.as_millis().to_string(),
+            "--heartbeat-ms",
+            &self.heartbeat.as_millis().to_string(),
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        for bug in &self.bugs {
+            argv.extend(["--bug".to_owned(), bug.clone()]);
+        }
+        argv.extend(self.args.iter().cloned());
+        argv
+    }
+}
+
+#[async_trait]
+impl Target for SquallNode {
+    fn name(&self) -> &'static str {
+        "squall-node"
+    }
+
+    async fn install(&self, _: &Cluster, node: &Node) -> anyhow::Result<()> {
+        let stop = Request::Stop { name: self.name().to_owned(), signal: 9, grace_ms: 0 };
+        node.control.call(stop).await?;
+        node.control.call(Request::Remove { path: DATA.to_owned() }).await?;
+        node.control.call(Request::MakeDir { path: DATA.to_owned() }).await?;
+        Ok(())
+    }
+
+    async fn start(&self, cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
+        let start = StartProcess {
+            name: self.name().to_owned(),
+            argv: self.argv(cluster, node),
+            env: BTreeMap::new(),
+            cwd: node.root.clone(),
+            log: "squall-node.log".to_owned(),
+        };
+        node.control.call(Request::Start(start)).await?;
+        Ok(())
+    }
+
+    async fn ready(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        let states = futures::future::join_all(cluster.nodes.iter().map(|node| status(node))).await;
+        let mut leaders = Vec::new();
+        for (node, state) in cluster.nodes.iter().zip(states) {
+            let state = state.with_context(|| format!("{} does not answer", node.name))?;
+            match state["leader"].as_str() {
+                Some(leader) if !leader.is_empty() => leaders.push(leader.to_owned()),
+                _ => bail!("{} knows no leader", node.name),
+            }
+        }
+        leaders.dedup();
+        if leaders.len() != 1 {
+            bail!("the nodes do not agree on a leader: {}", leaders.join(", "));
+        }
+        Ok(())
+    }
+
+    fn clients(&self, workload: &str) -> Option<Arc<dyn ClientFactory>> {
+        (workload == "register").then(|| Arc::new(Clients) as Arc<dyn ClientFactory>)
+    }
+
+    async fn primaries(&self, cluster: &Cluster) -> Vec<String> {
+        let states = futures::future::join_all(cluster.nodes.iter().map(|node| status(node))).await;
+        // Where several believe to lead, the newest term is right.
+        let leads = |state: Json| (state["role"] == "leader").then(|| state["term"].as_u64()).flatten();
+        let leaders =
+            cluster.nodes.iter().zip(states).filter_map(|(node, state)| Some((leads(state.ok()?)?, node.name)));
+        leaders.max_by_key(|(term, _)| *term).map(|(_, name)| name.to_string()).into_iter().collect()
+    }
+
+    fn start_up_time_max(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+}
+
+async fn status(node: &Node) -> anyhow::Result<Json> {
+    let http = Http::new(&SocketAddr::new(node.address, CLIENT_PORT).to_string())?;
+    let answer = tokio::time::timeout(STATUS_TIME_MAX, http.send(Method::GET, "/status", None)).await;
+    match answer {
+        Ok(Ok((200, state))) => Ok(state),
+        Ok(Ok((code, _))) => bail!("/status answered {code}"),
+        Ok(Err(why)) => bail!("/status: {}", why.word()),
+        Err(_) => bail!("/status: no answer in time"),
+    }
+}
+
+struct Clients;
+
+#[async_trait]
+impl ClientFactory for Clients {
+    async fn open(&self, node: &Arc<Node>, _: u32) -> anyhow::Result<Box<dyn Client>> {
+        Ok(Box::new(RegisterClient { http: Http::new(&SocketAddr::new(node.address, CLIENT_PORT).to_string())? }))
+    }
+}
+
+struct RegisterClient {
+    http: Http,
+}
+
+#[async_trait]
+impl Client for RegisterClient {
+    async fn invoke(&mut self, op: &Op) -> Outcome {
+        let path = format!("/kv/{}", op.key);
+        match (op.f.as_str(), &op.value) {
+            ("read", _) => read_outcome(self.http.send(Method::GET, &path, None).await),
+            ("write", value) => {
+                let body = json!({ "value": to_json(value) });
+                write_outcome(self.http.send(Method::PUT, &path, Some(&body)).await, value)
+            }
+            ("cas", Value::List(pair)) if pair.len() == 2 => {
+                let body = json!({ "expected": to_json(&pair[0]), "new": to_json(&pair[1]) });
+                write_outcome(self.http.send(Method::POST, &format!("{path}/cas"), Some(&body)).await, &op.value)
+            }
+            // Nothing was sent.
+            _ => Outcome::Fail(Sym::new("no such operation")),
+        }
+    }
+}
+
+/// A read changes nothing, so without its answer it certainly had no effect: every failure is `fail`.
+fn read_outcome(answer: Result<(u16, Json), NoAnswer>) -> Outcome {
+    match answer {
+        Ok((200, body)) => match body.get("value").and_then(from_json) {
+            Some(value) => Outcome::Ok(value),
+            None => Outcome::Fail(Sym::new("answer without a value")),
+        },
+        Ok((code, body)) => Outcome::Fail(error_word(code, &body)),
+        Err(why) => Outcome::Fail(why.word()),
+    }
+}
+
+fn write_outcome(answer: Result<(u16, Json), NoAnswer>, value: &Value) -> Outcome {
+    match answer {
+        // Committed and applied.
+        Ok((200, _)) => Outcome::Ok(value.clone()),
+        // Compared by the committed state machine, and different: never applied.
+        Ok((409, _)) => Outcome::Fail(Sym::new("mismatch")),
+        // Rejected before it was understood.
+        Ok((code @ (400 | 404 | 405 | 413 | 415 | 422), body)) => Outcome::Fail(error_word(code, &body)),
+        // The server vouches that the request never entered any log.
+        Ok((code, body)) if body["definite"] == true => Outcome::Fail(error_word(code, &body)),
+        // In a log somewhere, perhaps.
+        Ok((code, body)) => Outcome::Info(error_word(code, &body)),
+        Err(why @ NoAnswer::NotSent(_)) => Outcome::Fail(why.word()),
+        Err(why @ NoAnswer::MaybeSent(_)) => Outcome::Info(why.word()),
+    }
+}
+
+fn error_word(code: u16, body: &Json) -> Sym {
+    match body["error"].as_str() {
+        Some(error) => Sym::new(error),
+        None => Sym::new(&format!("status {code}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fail_only_with_proof() {
+        let written = Value::Int(5);
+        let table = [
+            (Ok((200, json!({"ok": true}))), Outcome::Ok(written.clone())),
+            (Ok((409, json!({"ok": false, "value": 3}))), Outcome::Fail(Sym::new("mismatch"))),
+            (Ok((503, json!({"error": "no leader", "definite": true}))), Outcome::Fail(Sym::new("no leader"))),
+            (Ok((503, json!({"error": "lost", "definite": false}))), Outcome::Info(Sym::new("lost"))),
+            (Ok((500, Json::Null)), Outcome::Info(Sym::new("status 500"))),
+            (Err(NoAnswer::NotSent("connection refused")), Outcome::Fail(Sym::new("connection refused"))),
+            (Err(NoAnswer::MaybeSent("timeout")), Outcome::Info(Sym::new("timeout"))),
+        ];
+        for (answer, outcome) in table {
+            assert_eq!(write_outcome(answer.clone(), &written), outcome, "{answer:?}");
+        }
+        assert_eq!(read_outcome(Ok((200, json!({"value": null})))), Outcome::Ok(Value::Nil));
+        assert_eq!(read_outcome(Err(NoAnswer::MaybeSent("timeout"))), Outcome::Fail(Sym::new("timeout")));
+    }
+}
