@@ -1,1 +1,48 @@
-//! Fault plans, schedules and effectors.
+//! Fault plans: pure, seeded data ([`FaultPlan`]) made from the `nemesis` list of a test file, and the thin hands that
+//! carry them out through the agents.
+//!
+//! The plan is resolved before the run and saved with it, so that a run can be repeated with the same faults at the same
+//! times. What depends on the live cluster (who leads) stays symbolic in the plan, is resolved when the step begins, and
+//! is recorded in the history.
+
+pub mod grudge;
+mod hands;
+mod in_force;
+pub mod plan;
+mod read;
+mod run;
+mod tally;
+
+pub use plan::FaultPlan;
+
+use squall_checkers::History;
+use squall_harness::Nemesis;
+use squall_harness::config::{ConfigError, Doc, KeyDoc};
+use squall_harness::nemesis::{NemesisKind, PlanContext};
+
+/// The nemesis of the `nemesis` list.
+pub struct SquallNemesis;
+
+impl NemesisKind for SquallNemesis {
+    fn read(&self, doc: Option<&Doc>, context: &PlanContext<'_>) -> Result<Box<dyn Nemesis>, ConfigError> {
+        Ok(Box::new(run::PlannedNemesis::new(read::read(doc, context)?)))
+    }
+
+    fn repeat(&self, plan: &serde_json::Value) -> anyhow::Result<Box<dyn Nemesis>> {
+        let plan: FaultPlan = serde_json::from_value(plan.clone())?;
+        plan.validate().map_err(anyhow::Error::msg)?;
+        Ok(Box::new(run::PlannedNemesis::new(plan)))
+    }
+
+    fn faults(&self) -> Vec<(&'static str, &'static str)> {
+        read::FAULTS.to_vec()
+    }
+
+    fn keys(&self, fault: &str) -> Option<Vec<KeyDoc>> {
+        read::keys(fault)
+    }
+
+    fn in_force_at(&self, history: &History, time_ns: u64) -> Vec<String> {
+        in_force::in_force_at(history, time_ns)
+    }
+}

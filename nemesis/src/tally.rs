@@ -1,0 +1,68 @@
+//! What came of the faults, added up for the summary.
+
+use crate::plan::Planned;
+use squall_harness::nemesis::FaultRow;
+use std::collections::BTreeMap;
+
+/// Rows by fault and kind.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    rows: BTreeMap<(&'static str, String), Row>,
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    injected: u64,
+    bit: u64,
+    troubles: Vec<String>,
+    /// Numbers with their units.
+    seen: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    fn row(&mut self, fault: &Planned) -> &mut Row {
+        self.rows.entry((fault.name(), fault.detail().to_owned())).or_default()
+    }
+
+    /// It was tried.
+    pub(crate) fn injected(&mut self, fault: &Planned) {
+        self.row(fault).injected += 1;
+    }
+
+    /// Its effect was verified.
+    pub(crate) fn bit(&mut self, fault: &Planned) {
+        self.row(fault).bit += 1;
+    }
+
+    /// It was skipped, or nobody knows.
+    pub(crate) fn trouble(&mut self, fault: &Planned, why: String) {
+        let row = self.row(fault);
+        if !row.troubles.contains(&why) {
+            row.troubles.push(why);
+        }
+    }
+
+    /// Something was measured.
+    pub(crate) fn seen(&mut self, fault: &Planned, unit: &'static str, count: u64) {
+        *self.row(fault).seen.entry(unit).or_default() += count;
+    }
+
+    /// A row for each kind of fault.
+    pub(crate) fn rows(&self) -> Vec<FaultRow> {
+        let row = |((fault, detail), row): (&(&'static str, String), &Row)| FaultRow {
+            fault: (*fault).to_owned(),
+            detail: detail.clone(),
+            injected: row.injected,
+            bit: row.bit,
+            troubles: row.troubles.clone(),
+            seen: row
+                .seen
+                .iter()
+                .filter(|(_, n)| **n > 0)
+                .map(|(unit, n)| format!("{n} {unit}"))
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        self.rows.iter().map(row).collect()
+    }
+}
