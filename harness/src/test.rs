@@ -143,6 +143,24 @@ impl Test {
     }
 }
 
+/// The keys of a test file, for people. Those of targets, workloads and faults are described under their own names.
+pub fn keys() -> Vec<crate::config::KeyDoc> {
+    let no_hosts: HostNames = |_| Ok(Vec::new());
+    crate::config::describe("", |top| {
+        top.get("name", "unnamed test".to_owned(), NAME_DOC)?;
+        read_cluster(top.section("cluster")?, no_hosts)?;
+        for key in ["target", "workload"] {
+            top.raw(key, "NAME: { keys }", "see `squall list` and `squall describe NAME`")?;
+        }
+        Times::read(top)?;
+        read_check(top.section("check")?)?;
+        top.optional::<u64>("seed", SEED_DOC)?;
+        top.raw("nemesis", "list of faults", NEMESIS_DOC)?;
+        Ok(())
+    })
+    .unwrap_or_default()
+}
+
 const NAME_DOC: &str = "what people call this test; its folder in the store is made from it";
 const SEED_DOC: &str = "root of everything random in the run; printed and saved when absent";
 const NEMESIS_DOC: &str = "faults to inject, each `fault: { keys }`; see `squall list` and `squall describe FAULT`";

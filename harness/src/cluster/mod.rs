@@ -6,6 +6,7 @@
 mod control;
 #[cfg(target_os = "linux")]
 pub mod local;
+pub mod ssh;
 
 pub use control::{Control, ControlError, fetch_file};
 

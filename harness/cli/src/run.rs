@@ -1,0 +1,220 @@
+//! `squall run`: a test from file to verdict.
+
+use crate::{BadInput, EXIT_FAILURE};
+use anyhow::{Context, bail};
+use squall_harness::cluster::local::{self, Entered};
+use squall_harness::cluster::ssh;
+use squall_harness::config::Doc;
+use squall_harness::nemesis::NemesisKind;
+use squall_harness::progress::Progress;
+use squall_harness::run::{RunContext, UpCluster, run as run_test, save_plan};
+use squall_harness::store::{PLAN, Run};
+use squall_harness::test::{Overrides, Provider, read_plan};
+use squall_harness::{Cluster, Registry, Test};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// The test of a bare `squall run`.
+const DEFAULT_TEST: &str = include_str!("../../../workloads/tests/register.yaml");
+
+/// How long the second Ctrl-C may take to heal.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Test file; without one, registers on five squall-nodes under partitions, kills and pauses
+    test: Option<PathBuf>,
+    /// Override a key: `--set workload.register.rate=500/s`
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Root of everything random
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Short for `--set cluster.nodes=N`
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// Short for `--set duration=TIME`
+    #[arg(long, value_name = "TIME")]
+    duration: Option<String>,
+    /// Repeat the test and the faults of a saved run (its folder, or `latest`)
+    #[arg(long, value_name = "RUN", conflicts_with = "test")]
+    replay: Option<PathBuf>,
+    /// Print the resolved plan and do nothing
+    #[arg(long)]
+    plan: bool,
+    /// Where runs are kept
+    #[arg(long, default_value = "store", env = "SQUALL_STORE")]
+    store: PathBuf,
+    /// Keep the nodes' data folders
+    #[arg(long)]
+    keep_data: bool,
+    /// Print nothing but the summary
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print the result as JSON instead of the summary
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exit code of the verdict.
+pub(crate) fn run(args: &Args, registry: Registry) -> anyhow::Result<ExitCode> {
+    let test = read_test(args, &registry)?;
+    if args.plan {
+        print!("{}", test.plan_yaml());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Provider::Local { .. } = test.provider {
+        // Before any thread exists. The child reads the same arguments again and arrives here inside.
+        if let Entered::Done(code) = local::enter()? {
+            return Ok(code);
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(controller(args, test, Arc::from(registry.nemesis)))?;
+    // Blocking leftovers (a disk that hangs) must not keep us.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(code.into())
+}
+
+fn read_test(args: &Args, registry: &Registry) -> anyhow::Result<Test> {
+    let mut overrides = Overrides { set: args.set.clone(), seed: args.seed, faults: None };
+    overrides.set.extend(args.nodes.map(|nodes| format!("cluster.nodes={nodes}")));
+    overrides.set.extend(args.duration.as_ref().map(|duration| format!("duration={duration}")));
+    let doc = if let Some(replay) = &args.replay {
+        let run = Run::open(&args.store, replay).map_err(|error| BadInput(format!("{error:#}")))?;
+        let text = run.read(PLAN)?;
+        let (doc, faults) = read_plan(&run.dir.join(PLAN).display().to_string(), &text)?;
+        overrides.faults = Some(faults);
+        doc
+    } else {
+        match &args.test {
+            None => Doc::parse("register.yaml (built in)", DEFAULT_TEST)?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| BadInput(format!("cannot read the test {}: {error}", path.display())))?;
+                Doc::parse(&path.display().to_string(), &text)?
+            }
+        }
+    };
+    Ok(Test::read(doc, &overrides, registry, ssh::host_names)?)
+}
+
+/// Everything that happens with threads and, on the local provider, inside the namespaces.
+async fn controller(args: &Args, test: Test, nemesis_kind: Arc<dyn NemesisKind>) -> anyhow::Result<u8> {
+    let run = Run::create(&args.store, &test.name)?;
+    save_plan(&test, &run)?;
+    let progress = Progress::new(args.quiet);
+    if !args.quiet {
+        eprintln!(
+            "squall  {} on {} x{}, seed {}, {:.0} s",
+            test.workload.name(),
+            test.target.name(),
+            test.nodes.len(),
+            test.seed.0,
+            test.duration.as_secs_f64()
+        );
+        progress.done("plan", &shown(&run.dir.join(PLAN)));
+    }
+    let (interrupts_sender, interrupts) = watch::channel(0);
+    let interrupt_task = tokio::spawn(count_interrupts(interrupts_sender));
+    let begun = Instant::now();
+    let (up, what) = tokio::select! {
+        up = bring_up(&test, &run) => up?,
+        () = interrupted(interrupts.clone(), 1) => bail!("interrupted while the cluster came up"),
+    };
+    progress.done("up", &format!("{what} in {:.1} s", begun.elapsed().as_secs_f64()));
+    let up = UpCluster { cluster: Arc::new(up), what };
+    let context =
+        RunContext { run: run.clone(), progress: progress.clone(), interrupts: interrupts.clone(), nemesis_kind };
+    let result = tokio::select! {
+        result = run_test(test, &up, &context) => result,
+        () = interrupted(interrupts, 2) => Err(anyhow::anyhow!("interrupted twice: left without a verdict")),
+    };
+    progress.now("taking the cluster down".to_owned());
+    let down = tokio::time::timeout(LEAVE_TIME_MAX, take_down(&up.cluster)).await;
+    interrupt_task.abort();
+    progress.finish();
+    if !args.keep_data {
+        // Of the local provider only; logs were fetched before.
+        let _ = std::fs::remove_dir_all(run.dir.join("nodes"));
+    }
+    let report = result.with_context(|| format!("no verdict; what was recorded is in {}", shown(&run.dir)))?;
+    match down {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => eprintln!("warning: {error:#}"),
+        Err(_) => eprintln!("warning: the nodes did not answer in time when they were asked to clean up"),
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{}", report.summary());
+        println!("  history  {}", shown(&run.history()));
+        println!("  again    squall run --replay {}", shown(&run.dir));
+    }
+    Ok(report.exit_code())
+}
+
+/// A path as short as a person would write it here.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+async fn bring_up(test: &Test, run: &Run) -> anyhow::Result<(Cluster, String)> {
+    match &test.provider {
+        Provider::Local { nodes } => {
+            let cluster = local::up(*nodes, &run.dir.join("nodes"), test.lease).await?;
+            Ok((cluster, format!("{nodes} nodes in namespaces")))
+        }
+        Provider::Ssh { hosts } => {
+            let program = std::env::current_exe().context("cannot find this program's own file")?;
+            let cluster = ssh::up(hosts, &program, test.lease).await?;
+            let what = format!("{} hosts over ssh", cluster.nodes.len());
+            Ok((cluster, what))
+        }
+    }
+}
+
+/// Ends everything that the agents started and undoes what is left.
+async fn take_down(cluster: &Cluster) -> anyhow::Result<()> {
+    let ends = cluster.controls().into_iter().map(|(name, control)| async move {
+        let end = control.call(squall_agent::protocol::Request::Shutdown).await;
+        end.map(|_| ()).with_context(|| format!("cannot clean up {name}"))
+    });
+    futures::future::join_all(ends).await.into_iter().collect()
+}
+
+/// Counts Ctrl-C, SIGTERM and SIGHUP; at the third it leaves at once.
+async fn count_interrupts(count: watch::Sender<u32>) {
+    let listen = || {
+        Some((
+            signal(SignalKind::interrupt()).ok()?,
+            signal(SignalKind::terminate()).ok()?,
+            signal(SignalKind::hangup()).ok()?,
+        ))
+    };
+    let Some((mut interrupt, mut terminate, mut hang_up)) = listen() else { return };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+        count.send_modify(|count| *count += 1);
+        match *count.borrow() {
+            1 => eprintln!("\n  stop     healing and saving; once more to leave without a verdict"),
+            2 => {}
+            _ => std::process::exit(EXIT_FAILURE.into()),
+        }
+    }
+}
+
+async fn interrupted(mut interrupts: watch::Receiver<u32>, times: u32) {
+    if interrupts.wait_for(|count| *count >= times).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
