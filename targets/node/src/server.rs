@@ -1,0 +1,490 @@
+//! The core thread: feeds Raft, keeps disk and state machine, answers clients.
+//!
+//! One thread owns everything that changes. It takes what has come in since the last round as one batch, makes what
+//! follows durable with one fsync, and only then sends, applies and answers (group commit).
+
+use crate::bug::{Bug, Bugs};
+use crate::kv::{Applied, Request, Store};
+use crate::metrics::Metrics;
+use crate::peers::{PeerMessage, Peers};
+use crate::raft::{Action, Entry, Event, HardState, Index, Member, Raft, Role, Snapshot, Term, Token};
+use crate::storage::{Recovered, Storage};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How often time is looked at.
+const TICK: Duration = Duration::from_millis(5);
+/// Most that is taken into one batch.
+const BATCH_MAX: usize = 1024;
+/// A request without an answer for this long is sent again, to whoever leads then.
+const RETRY_AFTER: Duration = Duration::from_millis(400);
+
+/// What comes in.
+#[derive(Debug)]
+pub enum Input {
+    /// From another member.
+    Peer {
+        /// Which.
+        from: Member,
+        /// What.
+        message: PeerMessage,
+    },
+    /// From a client: change something.
+    Write {
+        /// The encoded [`Request`].
+        data: Arc<str>,
+        /// Give up then.
+        deadline: Instant,
+        /// For the answer.
+        reply: oneshot::Sender<Answer>,
+    },
+    /// From a client: read a key.
+    Read {
+        /// Which.
+        key: String,
+        /// Give up then.
+        deadline: Instant,
+        /// For the answer.
+        reply: oneshot::Sender<Answer>,
+    },
+    /// How are you?
+    Status {
+        /// For the answer.
+        reply: oneshot::Sender<Json>,
+    },
+}
+
+/// What came of a write.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// Entry at which it was applied.
+    pub index: Index,
+    /// The result.
+    pub applied: Applied,
+}
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The write was applied.
+    Done(Done),
+    /// The value read.
+    Value(Json),
+    /// No answer in time; `definite`: it certainly never reached any log.
+    NoAnswer {
+        /// Why.
+        why: &'static str,
+        /// Whether it certainly had no effect.
+        definite: bool,
+    },
+}
+
+/// Who waits for an entry.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    Local(Token),
+    Peer(Member, Token),
+}
+
+/// A client's request on its way.
+#[derive(Debug)]
+struct Waiting {
+    what: What,
+    deadline: Instant,
+    reply: oneshot::Sender<Answer>,
+    /// When to send it (again).
+    next_try: Instant,
+    tries: u32,
+    /// A read that may be answered once this is applied.
+    read_index: Option<Index>,
+}
+
+#[derive(Debug)]
+enum What {
+    Write(Arc<str>),
+    Read(String),
+}
+
+/// Everything that one node is.
+pub struct Server {
+    raft: Raft,
+    storage: Storage,
+    store: Store,
+    applied: Index,
+    applied_term: Term,
+    hard: HardState,
+    bugs: Bugs,
+    snapshot_every: u64,
+    peers: Peers,
+    names: Vec<String>,
+    id: Member,
+    metrics: Arc<Metrics>,
+    begun: Instant,
+    next_token: Token,
+    waiting: HashMap<Token, Waiting>,
+    /// Tokens of proposals and reads inside Raft.
+    origins: HashMap<Token, Origin>,
+    /// Accepted proposals by entry.
+    accepted: BTreeMap<Index, (Term, Origin)>,
+    actions: Vec<Action>,
+}
+
+/// What a server is made of.
+pub struct Parts {
+    /// The protocol's configuration.
+    pub config: crate::raft::Config,
+    /// Names of all members.
+    pub names: Vec<String>,
+    /// Planted bugs.
+    pub bugs: Bugs,
+    /// Entries between two snapshots.
+    pub snapshot_every: u64,
+    /// The way to the others.
+    pub peers: Peers,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Server {
+    /// A server that goes on from what `recovered` holds.
+    ///
+    /// # Errors
+    /// When the snapshot is not one of this state machine.
+    pub fn new(parts: Parts, storage: Storage, recovered: Recovered) -> anyhow::Result<Self> {
+        let snapshot = recovered.log.snapshot().clone();
+        let store = decode(&snapshot)?;
+        let id = parts.config.id;
+        Ok(Self {
+            raft: Raft::new(parts.config, recovered.hard, recovered.log, 0),
+            storage,
+            store,
+            applied: snapshot.index,
+            applied_term: snapshot.term,
+            hard: recovered.hard,
+            bugs: parts.bugs,
+            snapshot_every: parts.snapshot_every,
+            peers: parts.peers,
+            names: parts.names,
+            id,
+            metrics: parts.metrics,
+            begun: Instant::now(),
+            next_token: 1,
+            waiting: HashMap::new(),
+            origins: HashMap::new(),
+            accepted: BTreeMap::new(),
+            actions: Vec::new(),
+        })
+    }
+
+    /// Serves until the inbox is closed.
+    ///
+    /// # Errors
+    /// When the disk says no: after that nothing may be promised any more.
+    pub fn run(&mut self, inbox: &Receiver<Input>) -> anyhow::Result<()> {
+        loop {
+            match inbox.recv_timeout(TICK) {
+                Ok(input) => {
+                    self.take(input);
+                    for _ in 1..BATCH_MAX {
+                        let Ok(input) = inbox.try_recv() else { break };
+                        self.take(input);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            self.step(Event::Tick);
+            self.retry();
+            self.step(Event::Flush);
+            self.carry_out()?;
+            self.snapshot()?;
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = self.begun.elapsed().as_millis() as u64;
+        self.actions.extend(self.raft.step(now, event));
+    }
+
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        self.next_token - 1
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Peer { from, message } => self.take_peer(from, message),
+            Input::Status { reply } => {
+                let _ = reply.send(self.status());
+            }
+            Input::Write { data, deadline, reply } => self.enter(What::Write(data), deadline, reply),
+            Input::Read { key, deadline, reply } => {
+                if self.bugs.has(Bug::StaleRead) {
+                    let _ = reply.send(Answer::Value(self.store.get(&key)));
+                    return;
+                }
+                self.enter(What::Read(key), deadline, reply);
+            }
+        }
+    }
+
+    fn enter(&mut self, what: What, deadline: Instant, reply: oneshot::Sender<Answer>) {
+        Metrics::add(&self.metrics.requests, 1);
+        let token = self.token();
+        let waiting = Waiting { what, deadline, reply, next_try: Instant::now(), tries: 0, read_index: None };
+        self.waiting.insert(token, waiting);
+        self.try_now(token);
+    }
+
+    /// Hands a client's request to whoever leads; when nobody does, the next tick tries again.
+    fn try_now(&mut self, token: Token) {
+        let Some(leader) = self.raft.leader() else { return };
+        let Some(waiting) = self.waiting.get_mut(&token) else { return };
+        waiting.next_try = Instant::now() + RETRY_AFTER;
+        if waiting.tries > 0 {
+            Metrics::add(&self.metrics.retries, 1);
+        }
+        waiting.tries += 1;
+        let (event, message) = match &waiting.what {
+            What::Write(data) => {
+                (Event::Propose { token: 0, data: data.clone() }, PeerMessage::Propose { token, data: data.clone() })
+            }
+            What::Read(_) => (Event::Read { token: 0 }, PeerMessage::Read { token }),
+        };
+        if leader == self.id {
+            self.submit(event, Origin::Local(token));
+        } else {
+            self.peers.send(leader, message);
+        }
+    }
+
+    /// Gives a proposal or read to Raft.
+    fn submit(&mut self, event: Event, origin: Origin) {
+        let token = self.token();
+        self.origins.insert(token, origin);
+        self.step(match event {
+            Event::Propose { data, .. } => Event::Propose { token, data },
+            _ => Event::Read { token },
+        });
+    }
+
+    fn take_peer(&mut self, from: Member, message: PeerMessage) {
+        match message {
+            PeerMessage::Raft(message) => self.step(Event::Receive { from, message }),
+            PeerMessage::Propose { token, data } => {
+                self.submit(Event::Propose { token: 0, data }, Origin::Peer(from, token));
+            }
+            PeerMessage::Read { token } => self.submit(Event::Read { token: 0 }, Origin::Peer(from, token)),
+            PeerMessage::Proposed { token, done: Some(done) } => self.answer(token, Answer::Done(done)),
+            PeerMessage::ReadIndex { token, index: Some(index) } => self.may_read(token, index),
+            PeerMessage::Proposed { token, done: None } | PeerMessage::ReadIndex { token, index: None } => {
+                self.again_soon(token);
+            }
+        }
+    }
+
+    fn answer(&mut self, token: Token, answer: Answer) {
+        if let Some(waiting) = self.waiting.remove(&token) {
+            // A client that hung up is nobody's loss.
+            let _ = waiting.reply.send(answer);
+        }
+    }
+
+    /// Refused by somebody who does not lead: there may be a new leader in a moment.
+    fn again_soon(&mut self, token: Token) {
+        if let Some(waiting) = self.waiting.get_mut(&token) {
+            waiting.next_try = Instant::now() + 4 * TICK;
+        }
+    }
+
+    fn may_read(&mut self, token: Token, index: Index) {
+        if index <= self.applied {
+            let Some(What::Read(key)) = self.waiting.get(&token).map(|w| &w.what) else { return };
+            let value = self.store.get(key);
+            self.answer(token, Answer::Value(value));
+        } else if let Some(waiting) = self.waiting.get_mut(&token) {
+            waiting.read_index = Some(index);
+        }
+    }
+
+    /// Gives up what is over its deadline and sends again what has waited long enough.
+    fn retry(&mut self) {
+        let now = Instant::now();
+        let mut late: Vec<Token> = Vec::new();
+        let mut due: Vec<Token> = Vec::new();
+        for (token, waiting) in &self.waiting {
+            if now >= waiting.deadline {
+                late.push(*token);
+            } else if now >= waiting.next_try {
+                due.push(*token);
+            }
+        }
+        for token in late {
+            // Without a single try it cannot be in any log.
+            let definite = self.waiting.get(&token).is_some_and(|waiting| waiting.tries == 0);
+            let why = if definite { "no leader" } else { "no answer in time" };
+            self.answer(token, Answer::NoAnswer { why, definite });
+        }
+        due.into_iter().for_each(|token| self.try_now(token));
+    }
+
+    /// Does what Raft asked for: disk first, then everything else in order.
+    fn carry_out(&mut self) -> anyhow::Result<()> {
+        let actions = std::mem::take(&mut self.actions);
+        let mut dirty = false;
+        for action in &actions {
+            match action {
+                Action::Save { hard, entries } => {
+                    self.hard = *hard;
+                    self.storage.save(*hard, entries);
+                    Metrics::add(&self.metrics.appended, entries.len() as u64);
+                    dirty = true;
+                }
+                Action::Restore { hard, snapshot, keep } => {
+                    self.hard = *hard;
+                    self.storage.compact(*hard, snapshot, keep)?;
+                }
+                _ => {}
+            }
+        }
+        let begun = Instant::now();
+        self.storage.sync()?;
+        if dirty {
+            Metrics::add(&self.metrics.syncs, 1);
+            Metrics::add(&self.metrics.sync_us, begun.elapsed().as_micros() as u64);
+        }
+        for action in actions {
+            self.act(action)?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action) -> anyhow::Result<()> {
+        match action {
+            Action::Save { .. } => {}
+            Action::Restore { snapshot, .. } => {
+                self.store = decode(&snapshot)?;
+                (self.applied, self.applied_term) = (snapshot.index, snapshot.term);
+                Metrics::add(&self.metrics.snapshots, 1);
+                self.release_reads();
+            }
+            Action::Send { to, message } => self.peers.send(to, PeerMessage::Raft(message)),
+            Action::Apply { entries } => {
+                for entry in entries {
+                    self.apply(&entry)?;
+                }
+                self.release_reads();
+            }
+            Action::Accepted { token, index, term } => {
+                if let Some(origin) = self.origins.remove(&token) {
+                    self.accepted.insert(index, (term, origin));
+                }
+            }
+            Action::Refused { token } => match self.origins.remove(&token) {
+                Some(Origin::Local(token)) => self.again_soon(token),
+                Some(Origin::Peer(peer, token)) => {
+                    // It does not matter which kind of request it was: both answers say the same.
+                    self.peers.send(peer, PeerMessage::Proposed { token, done: None });
+                }
+                None => {}
+            },
+            Action::ReadAt { token, index } => match self.origins.remove(&token) {
+                Some(Origin::Local(token)) => self.may_read(token, index),
+                Some(Origin::Peer(peer, token)) => {
+                    self.peers.send(peer, PeerMessage::ReadIndex { token, index: Some(index) });
+                }
+                None => {}
+            },
+            Action::ReadFailed { token } => match self.origins.remove(&token) {
+                Some(Origin::Local(token)) => self.again_soon(token),
+                Some(Origin::Peer(peer, token)) => {
+                    self.peers.send(peer, PeerMessage::ReadIndex { token, index: None });
+                }
+                None => {}
+            },
+            Action::Say { what } => {
+                if what.starts_with("leader of") {
+                    Metrics::add(&self.metrics.elections_won, 1);
+                }
+                tracing::info!(term = self.raft.term(), commit = self.raft.commit(), "{what}");
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        Metrics::add(&self.metrics.applied, 1);
+        (self.applied, self.applied_term) = (entry.index, entry.term);
+        let accepted = self.accepted.remove(&entry.index);
+        if entry.data.is_empty() {
+            return Ok(());
+        }
+        let request: Request = serde_json::from_str(&entry.data)?;
+        let applied = self.store.apply(entry.index, request, !self.bugs.has(Bug::ApplyTwice));
+        let Some((term, origin)) = accepted else { return Ok(()) };
+        // Another term's entry in this place: ours was overwritten, and whoever waits for it tries again.
+        let done = (term == entry.term).then_some(Done { index: entry.index, applied });
+        match (origin, done) {
+            (Origin::Local(token), Some(done)) => self.answer(token, Answer::Done(done)),
+            (Origin::Local(token), None) => self.again_soon(token),
+            (Origin::Peer(peer, token), done) => self.peers.send(peer, PeerMessage::Proposed { token, done }),
+        }
+        Ok(())
+    }
+
+    fn release_reads(&mut self) {
+        let ready: Vec<Token> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.read_index.is_some_and(|index| index <= self.applied))
+            .map(|(token, _)| *token)
+            .collect();
+        ready.into_iter().for_each(|token| self.may_read(token, 0));
+    }
+
+    fn snapshot(&mut self) -> anyhow::Result<()> {
+        if self.applied < self.raft.log().base() + self.snapshot_every {
+            return Ok(());
+        }
+        let data = Arc::from(serde_json::to_string(&self.store)?);
+        let snapshot = Snapshot { index: self.applied, term: self.applied_term, data };
+        let log = self.raft.log();
+        let keep = log.range(self.applied, log.last_index()).to_vec();
+        self.storage.compact(self.hard, &snapshot, &keep)?;
+        Metrics::add(&self.metrics.snapshots, 1);
+        tracing::info!(index = snapshot.index, "snapshot taken");
+        self.step(Event::Compacted { snapshot });
+        Ok(())
+    }
+
+    fn status(&self) -> Json {
+        let name = |member: Member| self.names.get(member).cloned();
+        let role = match self.raft.role() {
+            Role::Leader => "leader",
+            Role::Follower => "follower",
+            Role::Candidate | Role::PreCandidate => "candidate",
+        };
+        json!({
+            "id": name(self.id),
+            "role": role,
+            "term": self.raft.term(),
+            "leader": self.raft.leader().and_then(name),
+            "commit": self.raft.commit(),
+            "applied": self.applied,
+            "last_index": self.raft.log().last_index(),
+            "snapshot_index": self.raft.log().base(),
+            "peers": self.names,
+            "keys": self.store.keys(),
+            "state_hash": format!("{:08x}", self.store.hash()),
+        })
+    }
+}
+
+fn decode(snapshot: &Snapshot) -> anyhow::Result<Store> {
+    if snapshot.data.is_empty() { Ok(Store::default()) } else { Ok(serde_json::from_str(&snapshot.data)?) }
+}

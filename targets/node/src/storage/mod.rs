@@ -1,0 +1,234 @@
+//! What a member keeps on disk: `wal-GENERATION.log` and `snapshot-INDEX.json`.
+//!
+//! A snapshot is written first, then a new generation of the log without what the snapshot holds; only then the old ones
+//! go. A crash between any two steps leaves a state from which both can be told apart. Files appear in one piece: written
+//! under a temporary name, synced, renamed, folder synced.
+
+mod wal;
+
+pub use wal::{Record, Wal, WalError};
+
+use crate::bug::{Bug, Bugs};
+use crate::raft::{Entry, HardState, Log, Snapshot};
+use anyhow::{Context, bail};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The disk of one member.
+#[derive(Debug)]
+pub struct Storage {
+    dir: PathBuf,
+    wal: Wal,
+    generation: u64,
+    bugs: Bugs,
+    /// So that only one process uses the folder.
+    _lock: File,
+}
+
+/// What was found at the start.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Term and vote.
+    pub hard: HardState,
+    /// Snapshot and entries.
+    pub log: Log,
+    /// Bytes of a torn write that were cut off.
+    pub torn: usize,
+}
+
+/// Writes a file in one piece, durably.
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Numbers in names like `wal-7.log`, largest first.
+fn numbered(dir: &Path, prefix: &str, suffix: &str) -> io::Result<Vec<u64>> {
+    let mut numbers: Vec<u64> = fs::read_dir(dir)?
+        .flatten()
+        .filter_map(|file| file.file_name().to_str()?.strip_prefix(prefix)?.strip_suffix(suffix)?.parse().ok())
+        .collect();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(numbers)
+}
+
+/// A snapshot file is its checksum in hexadecimal, a line feed, and JSON.
+fn read_snapshot(path: &Path) -> anyhow::Result<Snapshot> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let damaged = || {
+        format!(
+            "{} is damaged; restore it or remove this member's data folder and let it catch up from the others",
+            path.display()
+        )
+    };
+    let (sum, json) = text.split_once('\n').with_context(damaged)?;
+    if u32::from_str_radix(sum, 16).ok() != Some(crc32fast::hash(json.as_bytes())) {
+        bail!(damaged());
+    }
+    serde_json::from_str(json).with_context(damaged)
+}
+
+impl Storage {
+    /// Opens the folder `dir` and recovers what is in it.
+    ///
+    /// # Errors
+    /// When the disk says no, something is damaged, or another process uses the folder.
+    pub fn open(dir: &Path, bugs: &Bugs) -> anyhow::Result<(Self, Recovered)> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let lock_path = dir.join("lock");
+        let lock = File::create(&lock_path).with_context(|| format!("cannot open {}", lock_path.display()))?;
+        lock.try_lock().with_context(|| format!("another node uses {}", dir.display()))?;
+        let snapshot = match numbered(dir, "snapshot-", ".json")?.first() {
+            Some(index) => read_snapshot(&dir.join(format!("snapshot-{index}.json")))?,
+            None => Snapshot { index: 0, term: 0, data: Arc::from("") },
+        };
+        let generation = numbered(dir, "wal-", ".log")?.first().copied().unwrap_or(1);
+        let path = dir.join(format!("wal-{generation}.log"));
+        let (wal, records, torn) = Wal::open(&path, bugs.has(Bug::NoFsync))?;
+        sync_dir(dir)?;
+        let (hard, log) = replay(snapshot, records);
+        let hard = if bugs.has(Bug::ForgetVote) { HardState::default() } else { hard };
+        let storage = Self { dir: dir.to_owned(), wal, generation, bugs: bugs.clone(), _lock: lock };
+        Ok((storage, Recovered { hard, log, torn }))
+    }
+
+    /// Queues what must be durable after the next [`sync`](Self::sync).
+    pub fn save(&mut self, hard: HardState, entries: &[Entry]) {
+        self.wal.append(&Record::Hard(hard));
+        for entry in entries {
+            self.wal.append(&Record::Entry(entry.clone()));
+        }
+    }
+
+    /// Makes what was queued durable.
+    ///
+    /// # Errors
+    /// When the disk says no; the node must stop then.
+    pub fn sync(&mut self) -> anyhow::Result<()> {
+        Ok(self.wal.sync()?)
+    }
+
+    /// Makes `snapshot` durable, and a log that continues it with `keep`.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn compact(&mut self, hard: HardState, snapshot: &Snapshot, keep: &[Entry]) -> anyhow::Result<()> {
+        let json = serde_json::to_string(snapshot)?;
+        let text = format!("{:08x}\n{json}", crc32fast::hash(json.as_bytes()));
+        let path = self.dir.join(format!("snapshot-{}.json", snapshot.index));
+        write_whole(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+        let records: Vec<Record> =
+            std::iter::once(Record::Hard(hard)).chain(keep.iter().cloned().map(Record::Entry)).collect();
+        let next = self.generation + 1;
+        self.wal = Wal::rewrite(&self.dir.join(format!("wal-{next}.log")), &records, self.bugs.has(Bug::NoFsync))?;
+        self.generation = next;
+        self.sweep(snapshot.index)
+    }
+
+    /// Removes what newer files have replaced.
+    fn sweep(&self, snapshot: u64) -> anyhow::Result<()> {
+        for old in numbered(&self.dir, "wal-", ".log")?.into_iter().filter(|n| *n < self.generation) {
+            fs::remove_file(self.dir.join(format!("wal-{old}.log")))?;
+        }
+        for old in numbered(&self.dir, "snapshot-", ".json")?.into_iter().filter(|n| *n < snapshot) {
+            fs::remove_file(self.dir.join(format!("snapshot-{old}.json")))?;
+        }
+        Ok(())
+    }
+}
+
+/// The state that the records leave behind.
+fn replay(snapshot: Snapshot, records: Vec<Record>) -> (HardState, Log) {
+    let mut hard = HardState::default();
+    let mut entries: Vec<Entry> = Vec::new();
+    for record in records {
+        match record {
+            Record::Hard(state) => hard = state,
+            Record::Entry(entry) => {
+                while entries.last().is_some_and(|last| last.index >= entry.index) {
+                    entries.pop();
+                }
+                entries.push(entry);
+            }
+        }
+    }
+    // After a crash between snapshot and new log, the old log may end before the snapshot does, or lack its successor.
+    entries.retain(|entry| entry.index > snapshot.index);
+    if entries.first().is_some_and(|first| first.index != snapshot.index + 1) {
+        entries.clear();
+    }
+    (hard, Log::new(snapshot, entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry { index, term, data: Arc::from(format!("{index}.{term}")) }
+    }
+
+    #[test]
+    fn what_was_saved_is_recovered() {
+        let dir = tempfile::tempdir().unwrap();
+        let bugs = Bugs::default();
+        {
+            let (mut storage, found) = Storage::open(dir.path(), &bugs).unwrap();
+            assert_eq!(found.log.last_index(), 0);
+            storage.save(HardState { term: 1, vote: Some(0) }, &[entry(1, 1), entry(2, 1), entry(3, 1)]);
+            storage.save(HardState { term: 2, vote: None }, &[entry(2, 2)]);
+            storage.sync().unwrap();
+            assert!(Storage::open(dir.path(), &bugs).unwrap_err().to_string().contains("another node"));
+        }
+        let hard = HardState { term: 2, vote: None };
+        {
+            let (mut storage, found) = Storage::open(dir.path(), &bugs).unwrap();
+            assert_eq!(found.hard, hard);
+            assert_eq!(found.log.entries(), [entry(1, 1), entry(2, 2)]);
+            let snapshot = Snapshot { index: 1, term: 1, data: Arc::from("state") };
+            storage.compact(hard, &snapshot, &[entry(2, 2)]).unwrap();
+            storage.save(hard, &[entry(3, 2)]);
+            storage.sync().unwrap();
+        }
+        let (_, found) = Storage::open(dir.path(), &bugs).unwrap();
+        assert_eq!((found.log.base(), found.log.last_index(), found.hard), (1, 3, hard));
+        assert_eq!(&*found.log.snapshot().data, "state");
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let (mut storage, _) = Storage::open(dir.path(), &Bugs::default()).unwrap();
+            let snapshot = Snapshot { index: 5, term: 1, data: Arc::from("state") };
+            storage.compact(HardState::default(), &snapshot, &[]).unwrap();
+        }
+        let path = dir.path().join("snapshot-5.json");
+        let text = fs::read_to_string(&path).unwrap().replace("state", "stale");
+        fs::write(&path, text).unwrap();
+        let error = Storage::open(dir.path(), &Bugs::default()).unwrap_err().to_string();
+        assert!(error.contains("snapshot-5.json is damaged"), "{error}");
+    }
+
+    #[test]
+    fn forgetting_the_vote_is_a_bug_one_can_plant() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let (mut storage, _) = Storage::open(dir.path(), &Bugs::default()).unwrap();
+            storage.save(HardState { term: 7, vote: Some(2) }, &[]);
+            storage.sync().unwrap();
+        }
+        let bugs = Bugs(vec![Bug::ForgetVote]);
+        assert_eq!(Storage::open(dir.path(), &bugs).unwrap().1.hard, HardState::default());
+    }
+}
