@@ -1,5 +1,6 @@
 //! Systems under test, one file each: install, start, stop, client.
 
+pub mod etcd;
 mod http;
 mod json;
 pub mod noop;
@@ -9,5 +10,5 @@ use squall_harness::{Kind, Target};
 
 /// All targets of this crate.
 pub fn kinds() -> Vec<Kind<dyn Target>> {
-    vec![squall_node::kind(), noop::kind()]
+    vec![squall_node::kind(), etcd::kind(), noop::kind()]
 }

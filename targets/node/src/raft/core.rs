@@ -305,7 +305,7 @@ impl Raft {
     fn read(&mut self, token: Token) {
         if self.role != Role::Leader {
             self.actions.push(Action::Refused { token });
-        } else if self.log.term_at(self.commit) != Some(self.hard.term) {
+        } else if self.log.term_at(self.commit) != Some(self.hard.term) && !self.config.commit_old_term {
             // What earlier leaders committed is only known once this term has committed something.
             self.early_reads.push(token);
         } else {
