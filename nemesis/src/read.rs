@@ -201,7 +201,7 @@ fn partitions(
         let shape = &shapes[turn % shapes.len()];
         let (shape, cut) = match &groups {
             Some(groups) => ("groups".to_owned(), Cut::Pairs(grudge::isolate_groups(groups).into_iter().collect())),
-            None => (shape.clone(), cut(shape, context.nodes.len(), rng)),
+            None => (shape.clone(), cut(section, shape, context.nodes.len(), rng)?),
         };
         let mut begin = at;
         let end = at + schedule.lasts;
@@ -215,12 +215,19 @@ fn partitions(
     Ok(steps)
 }
 
-fn cut(shape: &str, count: usize, rng: &mut ChaCha8Rng) -> Cut {
-    if let Some((_, direction)) = PRIMARY_SHAPES.iter().find(|(name, _)| *name == shape) {
-        return Cut::Primary { otherwise: rng.random_range(0..count), direction: *direction };
+fn cut(section: &Section, shape: &str, count: usize, rng: &mut ChaCha8Rng) -> Result<Cut, ConfigError> {
+    if count < 2 {
+        return Err(section.error("a partition needs at least two nodes"));
     }
-    let shape = Shape::ALL.iter().find(|(name, ..)| *name == shape).map_or(Shape::One, |(_, shape, _)| *shape);
-    Cut::Pairs(shape.grudge(count, rng).into_iter().collect())
+    if let Some((_, direction)) = PRIMARY_SHAPES.iter().find(|(name, _)| *name == shape) {
+        return Ok(Cut::Primary { otherwise: rng.random_range(0..count), direction: *direction });
+    }
+    let shape_kind = Shape::ALL.iter().find(|(name, ..)| *name == shape).map_or(Shape::One, |(_, shape, _)| *shape);
+    let grudge = shape_kind.grudge(count, rng);
+    if grudge.is_empty() {
+        return Err(section.error(format!("the shape `{shape}` cuts nothing among {count} nodes: it needs at least 3")));
+    }
+    Ok(Cut::Pairs(grudge.into_iter().collect()))
 }
 
 fn number_of(section: &Section, name: &str, nodes: &[String]) -> Result<usize, ConfigError> {
