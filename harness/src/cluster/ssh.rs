@@ -261,7 +261,8 @@ fn sentence(error: &openssh::Error) -> String {
         }
         source = cause.source();
     }
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    // ssh frames some of its warnings.
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("@@@")).collect::<Vec<_>>().join(" ")
 }
 
 /// `text` as one word for a POSIX shell.

@@ -5,7 +5,7 @@ use crate::nft;
 use crate::process;
 use crate::protocol::{AgentError, DropBy, Evidence, Fault, LedgerEntry, ProcessState};
 use crate::rules;
-use crate::state::{State, boot_id};
+use crate::state::{State, boot_id, boottime_ns};
 use std::net::IpAddr;
 
 type Pairs = [(IpAddr, IpAddr)];
@@ -60,7 +60,7 @@ fn effect(state: &State, id: &str, fault: &Fault, lease_ms: u64) -> Result<Evide
             measure_drop(id, pairs, DropBy::RouterRules)
         }
         Fault::Drop { pairs, by: DropBy::Nft } => {
-            nft::inject(id, pairs, lease_ms)?;
+            nft::inject(id, pairs, kernel_lease_ms(state, lease_ms))?;
             measure_drop(id, pairs, DropBy::Nft)
         }
         Fault::Kill { process } => {
@@ -82,6 +82,17 @@ fn effect(state: &State, id: &str, fault: &Fault, lease_ms: u64) -> Result<Evide
                 count: stopped,
                 unit: "processes stopped".to_owned(),
             })
+        }
+    }
+}
+
+/// How long the kernel keeps a fault up by itself: not longer than the session's lease, which renewals extend.
+fn kernel_lease_ms(state: &State, lease_ms: u64) -> u64 {
+    match state.lease_deadline() {
+        u64::MAX => lease_ms,
+        deadline => {
+            let session_ms = (deadline.saturating_sub(boottime_ns()) / 1_000_000).max(1);
+            if lease_ms == 0 { session_ms } else { lease_ms.min(session_ms) }
         }
     }
 }

@@ -57,7 +57,8 @@ pub(crate) fn strike(state: &State, id: &str) -> Result<(), AgentError> {
     File::open(&dir).and_then(|dir| dir.sync_all()).map_err(|e| AgentError::io("sync", &dir, e))
 }
 
-/// When the watchdog may undo `entry` (CLOCK_BOOTTIME): not before the session's own lease.
+/// When the watchdog undoes `entry` (CLOCK_BOOTTIME): at its own deadline, or as soon as the session's lease is out, for
+/// then nobody is left who would heal it.
 pub(crate) fn effective_deadline(state: &State, entry: &LedgerEntry) -> u64 {
-    entry.deadline_boottime_ns.max(state.lease_deadline())
+    entry.deadline_boottime_ns.min(state.lease_deadline())
 }
