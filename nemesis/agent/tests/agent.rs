@@ -1,0 +1,236 @@
+//! The agent as a program: what it starts, breaks and undoes, and what is left when it or its controller dies.
+
+use squall_agent::protocol::{
+    AgentError, Evidence, Fault, ProcessState, ProcessStatus, Reply, Request, StartProcess, VERSION,
+};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A controller's end of one agent.
+struct Agent {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    next_id: u64,
+}
+
+impl Agent {
+    fn start(root: &Path, lease_ms: u64) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_squall-agent"))
+            .args(["serve", "--root"])
+            .arg(root)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut agent = Self { child, stdin, stdout, next_id: 1 };
+        assert!(matches!(agent.ask(Request::Hello { version: VERSION, lease_ms }), Ok(Reply::Hello(_))));
+        agent
+    }
+
+    fn ask(&mut self, request: Request) -> Result<Reply, AgentError> {
+        let json = serde_json::to_vec(&serde_json::json!({ "id": self.next_id, "request": request })).unwrap();
+        self.next_id += 1;
+        self.stdin.write_all(&(4 + json.len() as u32).to_le_bytes()).unwrap();
+        self.stdin.write_all(&(json.len() as u32).to_le_bytes()).unwrap();
+        self.stdin.write_all(&json).unwrap();
+        self.stdin.flush().unwrap();
+        let mut head = [0; 8];
+        self.stdout.read_exact(&mut head).unwrap();
+        let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap()) as usize;
+        let mut body = vec![0; word(0) - 4];
+        self.stdout.read_exact(&mut body).unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&body[..word(4)]).unwrap();
+        match answer.get("error") {
+            Some(error) => Err(serde_json::from_value(error.clone()).unwrap()),
+            None => Ok(serde_json::from_value(answer["reply"].clone()).unwrap()),
+        }
+    }
+
+    fn start_tree(&mut self) -> ProcessStatus {
+        let script = "sleep 1000 & (sleep 1001 & setsid sleep 1002 & wait) & wait";
+        let start = StartProcess {
+            name: "tree".to_owned(),
+            argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            env: BTreeMap::new(),
+            cwd: String::new(),
+            log: "tree.log".to_owned(),
+        };
+        let status = self.process(Request::Start(start));
+        // The shell needs a moment for its children.
+        wait_for("the whole tree", || descendants(status.pid.unwrap()).len() >= 5);
+        status
+    }
+
+    fn process(&mut self, request: Request) -> ProcessStatus {
+        match self.ask(request).unwrap() {
+            Reply::Process(status) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn status(&mut self) -> ProcessStatus {
+        self.process(Request::Status { name: "tree".to_owned() })
+    }
+
+    fn fault(&mut self, request: Request) -> Evidence {
+        match self.ask(request).unwrap() {
+            Reply::Fault(evidence) => evidence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn inject(&mut self, id: &str, fault: Fault) -> Evidence {
+        self.fault(Request::Inject { id: id.to_owned(), fault, lease_ms: 60_000 })
+    }
+
+    fn kill_9(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn shutdown(&mut self) {
+        assert_eq!(self.ask(Request::Shutdown).unwrap(), Reply::Done);
+    }
+}
+
+fn pause() -> Fault {
+    Fault::Pause { process: "tree".to_owned() }
+}
+
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let rest: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    Some((rest[0].chars().next()?, rest[1].parse().ok()?))
+}
+
+/// The tree below `root` by our own reading of `/proc`, with it.
+fn descendants(root: u32) -> Vec<u32> {
+    let all: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid: u32| stat(pid).filter(|(state, _)| *state != 'Z').map(|(_, ppid)| (pid, ppid)))
+        .collect();
+    let mut tree = vec![root];
+    let mut at = 0;
+    while at < tree.len() {
+        let parent = tree[at];
+        tree.extend(all.iter().filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    tree
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "gave up waiting for: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn is_gone(pid: u32) -> bool {
+    stat(pid).is_none_or(|(state, _)| state == 'Z')
+}
+
+#[test]
+fn a_kill_takes_the_whole_tree() {
+    let root = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(root.path(), 0);
+    let tree = descendants(agent.start_tree().pid.unwrap());
+    let evidence = agent.inject("1-kill", Fault::Kill { process: "tree".to_owned() });
+    assert!(evidence.verified && evidence.count >= 5, "{evidence:?}");
+    assert!(tree.iter().all(|pid| is_gone(*pid)), "{tree:?}");
+    assert_eq!(agent.status().state, ProcessState::Gone);
+    // Again is the same, and a second process under the name is another one.
+    let again = agent.inject("1-kill", Fault::Kill { process: "tree".to_owned() });
+    assert!(again.verified);
+    agent.fault(Request::Heal { id: "1-kill".to_owned() });
+    let second = agent.start_tree();
+    assert_eq!(second.state, ProcessState::Running);
+    agent.shutdown();
+    wait_for("the end of the second", || is_gone(second.pid.unwrap()));
+}
+
+#[test]
+fn a_pause_stops_every_thread_and_heals() {
+    let root = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(root.path(), 0);
+    let tree = descendants(agent.start_tree().pid.unwrap());
+    assert!(agent.inject("1-pause", pause()).verified);
+    assert!(tree.iter().all(|pid| stat(*pid).unwrap().0 == 'T'), "{tree:?}");
+    assert_eq!(agent.status().state, ProcessState::Stopped);
+    assert!(root.path().join("agent/ledger/1-pause.json").exists());
+    assert!(agent.fault(Request::Heal { id: "1-pause".to_owned() }).verified);
+    assert!(tree.iter().all(|pid| stat(*pid).unwrap().0 != 'T'), "{tree:?}");
+    assert!(!root.path().join("agent/ledger/1-pause.json").exists());
+    agent.shutdown();
+}
+
+#[test]
+fn another_agent_takes_over() {
+    let root = tempfile::tempdir().unwrap();
+    let mut first = Agent::start(root.path(), 0);
+    let started = first.start_tree();
+    assert!(first.inject("1-pause", pause()).verified);
+    first.kill_9();
+    let mut second = Agent::start(root.path(), 0);
+    let found = second.status();
+    assert_eq!((found.pid, found.start_ticks, found.state), (started.pid, started.start_ticks, ProcessState::Stopped));
+    let Reply::Ledger(healed) = second.ask(Request::HealAll).unwrap() else { panic!() };
+    assert_eq!(healed.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), ["1-pause"]);
+    assert_eq!(second.status().state, ProcessState::Running);
+    second.shutdown();
+    wait_for("the end", || is_gone(started.pid.unwrap()));
+}
+
+#[test]
+fn when_everybody_dies_the_watchdog_undoes_it() {
+    for round in 0..3 {
+        let root = tempfile::tempdir().unwrap();
+        let mut agent = Agent::start(root.path(), 700);
+        let tree = descendants(agent.start_tree().pid.unwrap());
+        assert!(agent.inject("1-pause", pause()).verified);
+        std::thread::sleep(Duration::from_millis(150 * round));
+        agent.kill_9();
+        assert!(tree.iter().all(|pid| stat(*pid).unwrap().0 == 'T'), "still in force right after");
+        wait_for("the ledger to empty", || {
+            std::fs::read_dir(root.path().join("agent/ledger")).unwrap().next().is_none()
+        });
+        // The session's lease is out too: nothing that it started may run on.
+        wait_for("the processes to end", || tree.iter().all(|pid| is_gone(*pid)));
+    }
+}
+
+#[test]
+fn refuses_what_it_cannot_answer_for() {
+    let root = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(root.path(), 0);
+    let address = |text: &str| text.parse().unwrap();
+    let foreign = Fault::Drop {
+        pairs: vec![(address("203.0.113.77"), address("203.0.113.78"))],
+        by: squall_agent::protocol::DropBy::Nft,
+    };
+    let refused = agent.ask(Request::Inject { id: "1-x".to_owned(), fault: foreign, lease_ms: 1000 }).unwrap_err();
+    assert!(refused.message.contains("no address of this node"), "{refused}");
+    let bad_id = agent.ask(Request::Inject { id: "../x".to_owned(), fault: pause(), lease_ms: 1000 }).unwrap_err();
+    assert!(bad_id.message.contains("is no name"), "{bad_id}");
+    let missing = StartProcess {
+        name: "x".to_owned(),
+        argv: vec!["/no/such/program".to_owned()],
+        env: BTreeMap::new(),
+        cwd: String::new(),
+        log: "x.log".to_owned(),
+    };
+    let error = agent.ask(Request::Start(missing)).unwrap_err();
+    assert!(error.message.contains("/no/such/program"), "{error}");
+    assert!(std::fs::read_dir(root.path().join("agent/ledger")).unwrap().next().is_none());
+    let old = agent.ask(Request::Hello { version: VERSION + 1, lease_ms: 0 }).unwrap_err();
+    assert!(old.message.contains("version"), "{old}");
+    agent.shutdown();
+}
