@@ -213,7 +213,7 @@ fn refuses_what_it_cannot_answer_for() {
     let mut agent = Agent::start(root.path(), 0);
     let address = |text: &str| text.parse().unwrap();
     let foreign = Fault::Drop {
-        pairs: vec![(address("203.0.113.77"), address("203.0.113.78"))],
+        pairs: vec![(address("0.0.0.1"), address("0.0.0.2"))],
         by: squall_agent::protocol::DropBy::Nft,
     };
     let refused = agent.ask(Request::Inject { id: "1-x".to_owned(), fault: foreign, lease_ms: 1000 }).unwrap_err();
