@@ -212,10 +212,8 @@ fn refuses_what_it_cannot_answer_for() {
     let root = tempfile::tempdir().unwrap();
     let mut agent = Agent::start(root.path(), 0);
     let address = |text: &str| text.parse().unwrap();
-    let foreign = Fault::Drop {
-        pairs: vec![(address("0.0.0.1"), address("0.0.0.2"))],
-        by: squall_agent::protocol::DropBy::Nft,
-    };
+    let foreign =
+        Fault::Drop { pairs: vec![(address("0.0.0.1"), address("0.0.0.2"))], by: squall_agent::protocol::DropBy::Nft };
     let refused = agent.ask(Request::Inject { id: "1-x".to_owned(), fault: foreign, lease_ms: 1000 }).unwrap_err();
     assert!(refused.message.contains("no address of this node"), "{refused}");
     let bad_id = agent.ask(Request::Inject { id: "../x".to_owned(), fault: pause(), lease_ms: 1000 }).unwrap_err();
