@@ -55,10 +55,12 @@ fn read_hosts(file: &Path) -> Result<Vec<Host>, ConfigError> {
     let failed = |what: String| ConfigError { origin: shown.clone(), what };
     let text = std::fs::read_to_string(file).map_err(|e| failed(format!("cannot read the hosts file: {e}")))?;
     let mut top = Section::new("", Doc::parse(&shown, &text)?)?;
-    let Some(list) = top.raw("hosts", "list", "the hosts")? else {
-        return Err(top.error("a hosts file needs a key `hosts`: a list of hosts"));
-    };
+    let list = top.raw("hosts", "list", "the hosts")?;
+    // A misspelt key explains a missing one.
     top.finish()?;
+    let Some(list) = list else {
+        return Err(failed("a hosts file needs a key `hosts`: a list of hosts".to_owned()));
+    };
     let DocNode::List(items) = list.node else {
         return Err(ConfigError::at(&list.origin, "`hosts` must be a list"));
     };
