@@ -25,6 +25,9 @@ fn known_verdicts_are_found() {
             "cas-register (cas fail = observed mismatch)" => (ModelKind::CasRegister, FailMeans::AnsweredNo),
             "cas-register" => (ModelKind::CasRegister, FailMeans::NoEffect),
             "register, unique writes" => (ModelKind::Register, FailMeans::NoEffect),
+            "atomic-queue" => (ModelKind::Queue(None), FailMeans::NoEffect),
+            "atomic-stack" => (ModelKind::Stack, FailMeans::NoEffect),
+            "multi-register" => (ModelKind::MultiRegister(Some(0)), FailMeans::NoEffect),
             "kv get/put/append" => (ModelKind::Kv, FailMeans::NoEffect),
             _ => continue,
         };

@@ -96,6 +96,7 @@ pub trait NemesisKind: Send + Sync {
     /// The keys of one fault, for `squall describe`.
     fn keys(&self, fault: &str) -> Option<Vec<crate::config::KeyDoc>>;
 
-    /// What was in force at `time_ns` according to the nemesis events of a history, in a few words each.
-    fn in_force_at(&self, history: &squall_checkers::History, time_ns: u64) -> Vec<String>;
+    /// What was in force at some moment between two times, according to the nemesis events of a history, in a few words
+    /// each.
+    fn in_force_between(&self, history: &squall_checkers::History, from_ns: u64, to_ns: u64) -> Vec<String>;
 }

@@ -9,6 +9,9 @@ use std::fmt::Write;
 use tabled::builder::Builder;
 use tabled::settings::{Alignment, Padding, Style, object::Columns};
 
+/// Most faults that are named with one explanation.
+const IN_FORCE_MAX: usize = 6;
+
 /// The result of a run, or of checking it again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -34,7 +37,7 @@ pub struct Report {
     pub rate_per_s: f64,
     /// The most frequent errors: operation, outcome, why, how often.
     pub errors: Vec<ErrorRow>,
-    /// What was in force when each explanation's culprit ran, by checker and key.
+    /// What was in force between the first operation of each explanation and its culprit, by checker and key.
     pub in_force: Vec<(String, String, Vec<String>)>,
 }
 
@@ -136,8 +139,13 @@ impl Report {
             for line in explanation.to_string().lines() {
                 let _ = writeln!(out, "  {line}");
             }
-            for what in self.in_force(check, explanation) {
+            let in_force = self.in_force(check, explanation);
+            for what in in_force.iter().take(IN_FORCE_MAX) {
                 let _ = writeln!(out, "           in force: {what}");
+            }
+            if in_force.len() > IN_FORCE_MAX {
+                let _ =
+                    writeln!(out, "           and {} more faults (see results.json)", in_force.len() - IN_FORCE_MAX);
             }
         }
         let more = check.keys.iter().filter(|key| key.explanation.is_some()).count();

@@ -83,18 +83,14 @@ fn doubts(stats: &Stats, faults: &[FaultRow]) -> Vec<String> {
     doubts
 }
 
-/// For every explanation, what the nemesis had in force when its culprit ran.
+/// For every explanation, what the nemesis had in force between its first operation and its culprit.
 fn in_force(checks: &[CheckResult], history: &History, kind: &dyn NemesisKind) -> Vec<(String, String, Vec<String>)> {
     let mut found = Vec::new();
     for check in checks {
         for explanation in check.keys.iter().filter_map(|key| key.explanation.as_ref()) {
             let Some(culprit) = explanation.ops.get(explanation.culprit) else { continue };
-            let mut what = kind.in_force_at(history, culprit.call_ns);
-            if let Some(first) = explanation.ops.first()
-                && what.is_empty()
-            {
-                what = kind.in_force_at(history, first.call_ns);
-            }
+            let from_ns = explanation.ops.iter().map(|op| op.call_ns).min().unwrap_or(culprit.call_ns);
+            let what = kind.in_force_between(history, from_ns, culprit.call_ns);
             found.push((check.checker.clone(), explanation.key.clone(), what));
         }
     }

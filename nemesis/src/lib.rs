@@ -42,7 +42,7 @@ impl NemesisKind for SquallNemesis {
         read::keys(fault)
     }
 
-    fn in_force_at(&self, history: &History, time_ns: u64) -> Vec<String> {
-        in_force::in_force_at(history, time_ns)
+    fn in_force_between(&self, history: &History, from_ns: u64, to_ns: u64) -> Vec<String> {
+        in_force::in_force_between(history, from_ns, to_ns)
     }
 }

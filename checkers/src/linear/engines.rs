@@ -4,18 +4,60 @@ use super::problem::{Budget, Decided, Decision, InternStepper, Item};
 use super::texts::KvStepper;
 use super::values::RegisterStepper;
 use super::{EngineChoice, search, wgl, zones};
-use crate::Value;
-use crate::model::{Kv, KvOp, Model, Register, RegisterOp};
+use crate::model::{
+    Container, Counter, FailMeans, Kv, KvOp, Lock, Model, MultiRegister, Nondeterministic, Powerset, Register,
+    RegisterOp, Set,
+};
+use crate::{HistoryError, Op, Value};
 
 /// A model with its engines.
 pub(crate) trait Engine: Model {
     /// Decides whether the operations can be ordered.
-    fn decide(&self, items: &[Item<Self::Op>], budget: &Budget, choice: EngineChoice) -> Decided;
+    fn decide(&self, items: &[Item<Self::Op>], budget: &Budget, choice: EngineChoice) -> Decided {
+        if choice == EngineChoice::Wgl {
+            return decide_any(self, items, budget);
+        }
+        let (mut stepper, problem) = InternStepper::new(self, items);
+        search::decide(&problem, &mut stepper, budget)
+    }
 
     /// The values that `op` ties together, when all operations on these values can be left out without making a history
     /// impossible that was possible; `None` where that does not hold.
-    fn tied_values(&self, op: &Self::Op) -> Option<Vec<Value>>;
+    fn tied_values(&self, _op: &Self::Op) -> Option<Vec<Value>> {
+        None
+    }
 }
+
+impl Engine for Container {}
+impl Engine for Counter {}
+impl Engine for Lock {}
+impl Engine for MultiRegister {}
+impl Engine for Set {}
+impl<N: Nondeterministic> Engine for Powerset<N> {}
+
+/// A user's model: no engine of its own.
+#[derive(Clone)]
+pub(crate) struct Own<M>(pub(crate) M);
+
+impl<M: Model> Model for Own<M> {
+    type State = M::State;
+    type Op = M::Op;
+
+    fn initial(&self) -> M::State {
+        self.0.initial()
+    }
+    fn step(&self, state: &M::State, op: &M::Op) -> Option<M::State> {
+        self.0.step(state, op)
+    }
+    fn is_read_only(&self, op: &M::Op) -> bool {
+        self.0.is_read_only(op)
+    }
+    fn view(&self, op: &Op<'_>, fail_means: FailMeans) -> Result<Option<M::Op>, HistoryError> {
+        self.0.view(op, fail_means)
+    }
+}
+
+impl<M: Model> Engine for Own<M> {}
 
 /// The reference: any model, nothing clever.
 fn decide_any<M: Model>(model: &M, items: &[Item<M::Op>], budget: &Budget) -> Decided {

@@ -14,6 +14,8 @@
 
 mod engines;
 mod explain;
+#[cfg(test)]
+mod model_tests;
 mod problem;
 mod search;
 #[cfg(test)]
@@ -23,7 +25,10 @@ mod values;
 mod wgl;
 mod zones;
 
-use crate::model::{FailMeans, Kv, Model, ModelKind, Register};
+use crate::model::{
+    Container, Counter, FailMeans, Kv, Lock, Model, ModelKind, MultiRegister, Order, Powerset, Register, Set,
+    UnorderedQueue,
+};
 use crate::verdict::{CheckResult, CheckStats, KeyResult, Verdict};
 use crate::{History, HistoryError, Ops, Outcome, Value};
 use engines::Engine;
@@ -83,14 +88,91 @@ impl Default for CheckOptions {
 /// why.
 pub fn check(history: &History, kind: ModelKind, options: &CheckOptions) -> CheckResult {
     let start = Instant::now();
+    let container = |order, capacity| Container { order, capacity };
     let checked = match kind {
         ModelKind::Register => check_model(history, &Register { cas: false }, options),
         ModelKind::CasRegister => check_model(history, &Register { cas: true }, options),
         ModelKind::Kv => check_model(history, &Kv, options),
+        ModelKind::MultiRegister(initial) => {
+            let initial = initial.map_or(Value::Nil, Value::Int);
+            check_model(history, &MultiRegister { initial }, options)
+        }
+        ModelKind::Queue(capacity) => check_model(history, &container(Order::Fifo, capacity), options),
+        ModelKind::UnorderedQueue => check_model(history, &Powerset(UnorderedQueue), options),
+        ModelKind::Stack => check_model(history, &container(Order::Lifo, None), options),
+        ModelKind::PriorityQueue => check_model(history, &container(Order::Smallest, None), options),
+        ModelKind::Set => check_model(history, &Set, options),
+        ModelKind::Counter => check_model(history, &Counter, options),
+        ModelKind::Mutex => check_model(history, &Lock::MUTEX, options),
+        ModelKind::ReentrantMutex => check_model(history, &Lock::REENTRANT, options),
+        ModelKind::FencingLock => check_model(history, &Lock::FENCING, options),
+        ModelKind::Semaphore(permits) => check_model(history, &Lock::semaphore(permits), options),
     };
+    finish(checked, kind.as_str(), start)
+}
+
+/// Checks every key of a history against a model of one's own.
+///
+/// ```
+/// use squall_checkers::model::{FailMeans, Model};
+/// use squall_checkers::{CheckOptions, HistoryError, Op, Outcome, Verdict, linear, read_text};
+///
+/// /// A switch: `flip`, and `read`, which answers true or false.
+/// #[derive(Clone)]
+/// struct Switch;
+///
+/// #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// enum SwitchOp {
+///     Flip,
+///     Read(bool),
+/// }
+///
+/// impl Model for Switch {
+///     type State = bool;
+///     type Op = SwitchOp;
+///
+///     fn initial(&self) -> bool {
+///         false
+///     }
+///
+///     fn step(&self, on: &bool, op: &SwitchOp) -> Option<bool> {
+///         match op {
+///             SwitchOp::Flip => Some(!on),
+///             SwitchOp::Read(answer) => (answer == on).then_some(*on),
+///         }
+///     }
+///
+///     fn is_read_only(&self, op: &SwitchOp) -> bool {
+///         matches!(op, SwitchOp::Read(_))
+///     }
+///
+///     fn view(&self, op: &Op<'_>, _: FailMeans) -> Result<Option<SwitchOp>, HistoryError> {
+///         Ok(match (op.f().as_str(), op.outcome()) {
+///             ("flip", Outcome::Fail) => None,
+///             ("flip", _) => Some(SwitchOp::Flip),
+///             (_, Outcome::Ok) => Some(SwitchOp::Read(op.result() == Some(squall_checkers::Value::Bool(true)))),
+///             _ => None,
+///         })
+///     }
+/// }
+///
+/// let text = r#"{"index":0,"time":0,"type":"invoke","process":0,"f":"flip","value":null}
+/// {"index":1,"time":1,"type":"ok","process":0,"f":"flip","value":null}
+/// {"index":2,"time":2,"type":"invoke","process":1,"f":"read","value":null}
+/// {"index":3,"time":3,"type":"ok","process":1,"f":"read","value":false}"#;
+/// let history = read_text(text.as_bytes(), &Default::default()).unwrap();
+/// let result = linear::check_with(&history, &Switch, &CheckOptions::default());
+/// assert_eq!(result.verdict, Verdict::Invalid);
+/// ```
+pub fn check_with<M: Model>(history: &History, model: &M, options: &CheckOptions) -> CheckResult {
+    let start = Instant::now();
+    finish(check_model(history, &engines::Own(model.clone()), options), "the given model", start)
+}
+
+fn finish(checked: Result<CheckResult, HistoryError>, model: &str, start: Instant) -> CheckResult {
     let mut result = checked.unwrap_or_else(|error| CheckResult {
         verdict: Verdict::Unknown,
-        reason: format!("the history cannot be checked as {}: {error}", kind.as_str()),
+        reason: format!("the history cannot be checked as {model}: {error}"),
         ..CheckResult::default()
     });
     result.checker = "linearizable".into();

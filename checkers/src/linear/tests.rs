@@ -210,7 +210,7 @@ fn brute<M: Model>(model: &M, items: &[Item<M::Op>], done: u32, state: &M::State
 
 /// Turns a script of small numbers into a history of `len` operations: who acts next, what it does, how it ends, when
 /// it takes effect. Answers are mostly right, so that both verdicts come up often.
-fn play<M: Model>(
+pub(super) fn play<M: Model>(
     model: &M,
     script: &[(u8, u8, u8, u8)],
     processes: usize,
@@ -244,7 +244,7 @@ fn play<M: Model>(
     items
 }
 
-fn assert_engines_agree<M: Engine>(model: &M, items: &[Item<M::Op>]) -> Result<(), TestCaseError> {
+pub(super) fn assert_engines_agree<M: Engine>(model: &M, items: &[Item<M::Op>]) -> Result<(), TestCaseError> {
     let expected = brute(model, items, 0, &model.initial());
     for choice in ENGINES {
         let decided = model.decide(items, &BUDGET, choice);
@@ -254,7 +254,7 @@ fn assert_engines_agree<M: Engine>(model: &M, items: &[Item<M::Op>]) -> Result<(
     Ok(())
 }
 
-fn script(len: usize) -> impl Strategy<Value = Vec<(u8, u8, u8, u8)>> {
+pub(super) fn script(len: usize) -> impl Strategy<Value = Vec<(u8, u8, u8, u8)>> {
     prop::collection::vec(any::<(u8, u8, u8, u8)>(), 2..len)
 }
 

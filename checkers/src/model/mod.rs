@@ -4,11 +4,23 @@
 //! wrong. It also turns the operations of a history into its own, and says precisely where a history does not fit.
 //! One model a file.
 
+mod counter;
 mod kv;
+mod lock;
+mod multi_register;
+mod nondeterministic;
+mod queue;
 mod register;
+mod set;
 
+pub use counter::{Counter, CounterOp};
 pub use kv::{Kv, KvOp, KvState};
+pub use lock::{Holders, Lock, LockOp};
+pub use multi_register::{Micro, MultiRegister};
+pub use nondeterministic::{Nondeterministic, Powerset};
+pub use queue::{Container, ContainerOp, Order, UnorderedQueue};
 pub use register::{Register, RegisterOp};
+pub use set::{Set, SetOp};
 
 use crate::{HistoryError, Op, Outcome, Value};
 use std::fmt::Debug;
@@ -57,26 +69,88 @@ pub enum ModelKind {
     Register,
     /// `read`, `write`, `cas` (argument `[expected, new]`).
     CasRegister,
+    /// `txn` over several registers; all begin with nil, or with this number.
+    MultiRegister(Option<i64>),
     /// `get`, `put`, `append`, `delete`, `cas` on one value per key.
     Kv,
+    /// `enqueue`, `dequeue`: first in, first out; with a capacity or without.
+    Queue(Option<usize>),
+    /// `enqueue`, `dequeue` in any order.
+    UnorderedQueue,
+    /// `push`, `pop`: last in, first out.
+    Stack,
+    /// `insert`, `delete-min`.
+    PriorityQueue,
+    /// `add`, `remove`, `contains`, `read`.
+    Set,
+    /// `add`, `fetch-add`, `read`.
+    Counter,
+    /// `acquire`, `release`.
+    Mutex,
+    /// The same, several times by one process.
+    ReentrantMutex,
+    /// `acquire` answers a token that grows.
+    FencingLock,
+    /// `acquire`, `release`; so many at a time.
+    Semaphore(u32),
 }
 
 impl ModelKind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Register, Self::CasRegister, Self::Kv];
+    /// One of each, with the parameters that have no default left out.
+    pub const ALL: [Self; 13] = [
+        Self::Register,
+        Self::CasRegister,
+        Self::MultiRegister(None),
+        Self::Kv,
+        Self::Queue(None),
+        Self::UnorderedQueue,
+        Self::Stack,
+        Self::PriorityQueue,
+        Self::Set,
+        Self::Counter,
+        Self::Mutex,
+        Self::ReentrantMutex,
+        Self::FencingLock,
+    ];
 
-    /// The model with this name.
+    /// The model with this name; some take a number: `queue:10` (capacity), `semaphore:3` (permits), `multi-register:0`
+    /// (what is in each register at first).
     pub fn parse(name: &str) -> Option<Self> {
+        if let Some((name, number)) = name.split_once(':') {
+            return match name {
+                "queue" => number.parse().ok().map(|capacity| Self::Queue(Some(capacity))),
+                "semaphore" => number.parse().ok().map(Self::Semaphore),
+                "multi-register" => number.parse().ok().map(|initial| Self::MultiRegister(Some(initial))),
+                _ => None,
+            };
+        }
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// Its name: `register`, `cas-register`, `kv`.
+    /// Its name, without a number.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Register => "register",
             Self::CasRegister => "cas-register",
+            Self::MultiRegister(_) => "multi-register",
             Self::Kv => "kv",
+            Self::Queue(_) => "queue",
+            Self::UnorderedQueue => "unordered-queue",
+            Self::Stack => "stack",
+            Self::PriorityQueue => "priority-queue",
+            Self::Set => "set",
+            Self::Counter => "counter",
+            Self::Mutex => "mutex",
+            Self::ReentrantMutex => "reentrant-mutex",
+            Self::FencingLock => "fencing-lock",
+            Self::Semaphore(_) => "semaphore",
         }
+    }
+
+    /// All names, for people.
+    pub fn names() -> String {
+        let names: Vec<&str> = Self::ALL.iter().map(|kind| kind.as_str()).collect();
+        format!("{}, semaphore:N, queue:CAPACITY, multi-register:INITIAL", names.join(", "))
     }
 }
 

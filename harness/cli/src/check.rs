@@ -8,9 +8,14 @@ use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// History: our own format, JSON Lines, Jepsen EDN, an old Jepsen log; recognised by its content
+    /// A run (its folder, or `latest`), or a history: our own format, JSON Lines, Jepsen EDN, an old Jepsen log, recognised
+    /// by its content
     file: PathBuf,
-    /// What the history is held against: register, cas-register, kv
+    /// Where runs are kept
+    #[arg(long, default_value = "store", env = "SQUALL_STORE")]
+    store: PathBuf,
+    /// What the history is held against: register, cas-register, kv, queue, stack, set, counter, mutex, … (an unknown name
+    /// lists all)
     #[arg(long, default_value = "cas-register")]
     model: String,
     /// What a `fail` completion of a compare-and-set says
@@ -47,9 +52,10 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// Exit code of the verdict.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let model = ModelKind::parse(&args.model)
-        .ok_or_else(|| anyhow!("unknown model `{}`; known: register, cas-register, kv", args.model))?;
+        .ok_or_else(|| anyhow!("unknown model `{}`; known: {}", args.model, ModelKind::names()))?;
     let import = ImportOptions { independent_keys: args.independent };
-    let (history, truncated) = read_any(&args.file, &import).with_context(|| args.file.display().to_string())?;
+    let file = crate::show::history_of(&args.file, &args.store);
+    let (history, truncated) = read_any(&file, &import).with_context(|| file.display().to_string())?;
     let options = CheckOptions {
         deadline: Some(Instant::now() + Duration::from_secs_f64(args.time)),
         memory_max: args.memory_mib.saturating_mul(1 << 20),

@@ -120,6 +120,9 @@ fn a_correct_system_passes_and_leaves_nothing() {
         assert!(said.contains(word), "{word} in: {said}");
     }
     lab.nothing_left();
+    let shown = lab.squall(&["show", "latest"]);
+    assert!(shown.status.success() && text(&shown).contains("VALID"), "{}", text(&shown));
+    assert_eq!(lab.squall(&["check", "latest"]).status.code(), Some(0));
     let run = newest_run(lab.path()).unwrap();
     for name in ["plan.yaml", "history.jsonl.zst", "results.json", "faults.json", "logs/n1/squall-node.log"] {
         assert!(run.join(name).exists(), "{name}");

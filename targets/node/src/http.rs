@@ -77,7 +77,8 @@ impl Api {
                 (StatusCode::CONFLICT, Json(json!({ "ok": false, "value": value })))
             }
             Answer::Done(Done { applied: Applied::Old, .. }) => {
-                error(StatusCode::CONFLICT, "the session has gone on: this request is an old one", false)
+                // Not 409: that would promise that nothing was changed, but this request may well have been applied before.
+                error(StatusCode::GONE, "the client has gone on: a later `x-seq` was applied already", false)
             }
             Answer::NoAnswer { why, definite } => no_answer(why, definite),
             Answer::Value(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "a write was answered as a read", false),

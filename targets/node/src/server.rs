@@ -173,7 +173,8 @@ impl Server {
             id,
             metrics: parts.metrics,
             begun: Instant::now(),
-            next_token: 1,
+            // Answers to an earlier life of this node may still be under way: they must not fit a request of this one.
+            next_token: Token::from(rand::random::<u32>() >> 1) << 32,
             waiting: HashMap::new(),
             origins: HashMap::new(),
             accepted: BTreeMap::new(),
@@ -370,6 +371,8 @@ impl Server {
             Action::Restore { snapshot, .. } => {
                 self.store = decode(&snapshot)?;
                 (self.applied, self.applied_term) = (snapshot.index, snapshot.term);
+                // What became of these is not known here any more: whoever waits asks again and is recognised.
+                self.accepted = self.accepted.split_off(&(snapshot.index + 1));
                 Metrics::add(&self.metrics.snapshots, 1);
                 self.release_reads();
             }

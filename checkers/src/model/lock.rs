@@ -1,0 +1,116 @@
+//! Locks: `acquire` and `release`; a fencing lock's `acquire` answers a token.
+//!
+//! A release by somebody who does not hold the lock, and an acquire of one that is held, are impossible. Who holds it is
+//! told by the process; after an operation of unknown outcome a client goes on as another process, and cannot release
+//! what the old one may hold.
+
+use super::{FailMeans, Model, no_such_op};
+use crate::{HistoryError, Op, Outcome};
+use std::collections::BTreeMap;
+
+/// A lock that up to `permits` processes hold, each up to `depth` times.
+#[derive(Clone, Copy, Debug)]
+pub struct Lock {
+    /// Its name among the models.
+    pub name: &'static str,
+    /// How many holds there may be of different processes.
+    pub permits: u32,
+    /// How many a process may have.
+    pub depth: u32,
+    /// Whether `acquire` answers a token that must be larger than all before.
+    pub fencing: bool,
+}
+
+impl Lock {
+    /// One holder, once.
+    pub const MUTEX: Self = Self { name: "mutex", permits: 1, depth: 1, fencing: false };
+    /// One holder, as often as it likes.
+    pub const REENTRANT: Self = Self { name: "reentrant-mutex", permits: 1, depth: u32::MAX, fencing: false };
+    /// One holder, with tokens.
+    pub const FENCING: Self = Self { name: "fencing-lock", permits: 1, depth: 1, fencing: true };
+
+    /// Up to `permits` holds, by whomever.
+    pub const fn semaphore(permits: u32) -> Self {
+        Self { name: "semaphore", permits, depth: u32::MAX, fencing: false }
+    }
+
+    /// Whether holds of one process count against the permits one by one.
+    fn counts_each(&self) -> bool {
+        self.name == "semaphore"
+    }
+}
+
+/// Who holds a lock how often, and the largest token given out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Holders {
+    by_process: BTreeMap<u32, u32>,
+    token: Option<i64>,
+}
+
+/// What was done to a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LockOp {
+    /// Taken by this process, with a token where there are any and it is known.
+    Acquire(u32, Option<i64>),
+    /// Given back by this process.
+    Release(u32),
+}
+
+impl Model for Lock {
+    type State = Holders;
+    type Op = LockOp;
+
+    fn initial(&self) -> Holders {
+        Holders::default()
+    }
+
+    fn step(&self, state: &Holders, op: &LockOp) -> Option<Holders> {
+        let mut next = state.clone();
+        match *op {
+            LockOp::Acquire(process, token) => {
+                let others: u32 = state
+                    .by_process
+                    .iter()
+                    .filter(|(p, _)| **p != process || self.counts_each())
+                    .map(|(_, n)| *n)
+                    .sum();
+                let own = next.by_process.entry(process).or_default();
+                // Of a mutex, others may hold nothing; of a semaphore, less than all permits.
+                let is_free = if self.counts_each() { others < self.permits } else { others == 0 };
+                if !is_free || *own >= self.depth {
+                    return None;
+                }
+                *own += 1;
+                if let (true, Some(token)) = (self.fencing, token) {
+                    if state.token.is_some_and(|last| token <= last) {
+                        return None;
+                    }
+                    next.token = Some(token);
+                }
+            }
+            LockOp::Release(process) => {
+                let own = next.by_process.get_mut(&process)?;
+                *own -= 1;
+                if *own == 0 {
+                    next.by_process.remove(&process);
+                }
+            }
+        }
+        Some(next)
+    }
+
+    fn is_read_only(&self, _: &LockOp) -> bool {
+        false
+    }
+
+    fn view(&self, op: &Op<'_>, _: FailMeans) -> Result<Option<LockOp>, HistoryError> {
+        // A lock that was not got is like one that was never asked for.
+        let happened = op.outcome() != Outcome::Fail;
+        let token = op.result().and_then(|value| value.as_int()).filter(|_| op.outcome() == Outcome::Ok);
+        match op.f().as_str() {
+            "acquire" => Ok(happened.then(|| LockOp::Acquire(op.process(), token))),
+            "release" => Ok(happened.then(|| LockOp::Release(op.process()))),
+            _ => Err(no_such_op(op, self.name, "acquire, release")),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Several registers that are read and written together: `txn` with a list of `[read key value]` and `[write key value]`.
+
+use super::{FailMeans, Model, no_such_op};
+use crate::{HistoryError, Op, Outcome, Value};
+use std::collections::BTreeMap;
+
+/// Registers that all begin with the same value.
+#[derive(Clone, Debug, Default)]
+pub struct MultiRegister {
+    /// What is in each before the first write.
+    pub initial: Value,
+}
+
+/// One step of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Micro {
+    /// Read this value of this key; `None` when nobody knows what was read.
+    Read(Value, Option<Value>),
+    /// Wrote this value to this key.
+    Write(Value, Value),
+}
+
+impl Model for MultiRegister {
+    type State = BTreeMap<Value, Value>;
+    type Op = Vec<Micro>;
+
+    fn initial(&self) -> Self::State {
+        BTreeMap::new()
+    }
+
+    fn step(&self, state: &Self::State, op: &Vec<Micro>) -> Option<Self::State> {
+        let mut next = state.clone();
+        for micro in op {
+            match micro {
+                Micro::Read(_, None) => {}
+                Micro::Read(key, Some(value)) => {
+                    if next.get(key).unwrap_or(&self.initial) != value {
+                        return None;
+                    }
+                }
+                Micro::Write(key, value) => {
+                    // What is as at the beginning is left out, so that equal states are equal.
+                    if *value == self.initial {
+                        next.remove(key)
+                    } else {
+                        next.insert(key.clone(), value.clone())
+                    };
+                }
+            }
+        }
+        Some(next)
+    }
+
+    fn is_read_only(&self, op: &Vec<Micro>) -> bool {
+        op.iter().all(|micro| matches!(micro, Micro::Read(..)))
+    }
+
+    fn view(&self, op: &Op<'_>, _: FailMeans) -> Result<Option<Vec<Micro>>, HistoryError> {
+        if op.f().as_str() != "txn" {
+            return Err(no_such_op(op, "multi-register", "txn"));
+        }
+        let ok = op.outcome() == Outcome::Ok;
+        let value = if ok { op.result().unwrap_or_default() } else { op.argument() };
+        let micros: Vec<Micro> = value
+            .as_list()
+            .and_then(|steps| steps.iter().map(|step| micro(step, ok)).collect())
+            .ok_or_else(|| HistoryError::DoesNotFit {
+            index: op.call_index() as u64,
+            message: format!("a transaction is a list of [read key value] and [write key value], not {value}"),
+        })?;
+        let unseen = !ok && self.is_read_only(&micros);
+        Ok((op.outcome() != Outcome::Fail && !unseen).then_some(micros))
+    }
+}
+
+fn micro(step: &Value, ok: bool) -> Option<Micro> {
+    let [Value::Str(f), key, value] = step.as_list()? else { return None };
+    match f.as_str() {
+        "read" | "r" => Some(Micro::Read(key.clone(), ok.then(|| value.clone()))),
+        "write" | "w" => Some(Micro::Write(key.clone(), value.clone())),
+        _ => None,
+    }
+}
