@@ -59,6 +59,11 @@ pub async fn run(test: Test, up: &UpCluster, context: &RunContext) -> anyhow::Re
         let (test, run, kind) = (test.clone(), context.run.clone(), context.nemesis_kind.clone());
         tokio::task::spawn_blocking(move || verdict::judge(&test, &run, &*kind, interrupted)).await??
     };
+    for check in report.checks.iter().filter(|check| check.stats.ops > 0) {
+        let stats = &check.stats;
+        let what = format!("{} operations on {} keys in {:.2} s", stats.ops, stats.keys, stats.duration_s);
+        context.progress.done("checked", &what);
+    }
     context.run.write(RESULTS, &serde_json::to_vec_pretty(&report)?)?;
     Ok(report)
 }
