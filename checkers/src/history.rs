@@ -6,6 +6,7 @@
 //! What it does not do: decide anything. [`History::ops`] pairs invocations with completions; models and checkers take
 //! it from there.
 
+use crate::linear::FastMap;
 use crate::{Event, EventKind, HistoryError, Sym, Value};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -170,7 +171,7 @@ impl History {
     pub fn ops(&self) -> Result<Ops<'_>, HistoryError> {
         let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(self.len() / 2);
         // Process -> its latest pair, and whether that one is over.
-        let mut latest: HashMap<u32, (u32, bool)> = HashMap::new();
+        let mut latest: FastMap<u32, (u32, bool)> = FastMap::default();
         for (at, &kind) in self.kind.iter().enumerate() {
             let process = self.process[at];
             match kind {

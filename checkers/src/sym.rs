@@ -5,20 +5,30 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{LazyLock, RwLock};
+use std::sync::{LazyLock, OnceLock, RwLock};
 
 /// An interned string. Equal text always has an equal `Sym` within one process; the number itself means nothing
 /// outside it and is never written to disk.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sym(u32);
 
-#[derive(Default)]
-struct Table {
-    by_text: HashMap<&'static str, u32>,
-    text: Vec<&'static str>,
-}
+/// Text -> number.
+static TABLE: LazyLock<RwLock<HashMap<&'static str, u32>>> = LazyLock::new(RwLock::default);
 
-static TABLE: LazyLock<RwLock<Table>> = LazyLock::new(RwLock::default);
+/// How many texts the first segment holds; each one after it holds twice as many.
+const FIRST: usize = 64;
+
+type Segment = Box<[OnceLock<&'static str>]>;
+
+/// Number -> text, in segments that never move: reading takes no lock.
+static TEXTS: [OnceLock<Segment>; 27] = [const { OnceLock::new() }; 27];
+
+/// Segment of a number, and its place in it.
+fn place(id: u32) -> (usize, usize) {
+    let n = id as usize + FIRST;
+    let segment = (n / FIRST).ilog2() as usize;
+    (segment, n - (FIRST << segment))
+}
 
 impl Sym {
     /// Interns `text`. Texts are kept until the process ends, so intern vocabularies, not payloads without bound.
@@ -27,17 +37,20 @@ impl Sym {
     /// When four billion different strings have been interned.
     pub fn new(text: &str) -> Self {
         // A panic while holding the lock can only come from running out of memory: the table stays usable.
-        if let Some(&id) = TABLE.read().unwrap_or_else(|e| e.into_inner()).by_text.get(text) {
+        if let Some(&id) = TABLE.read().unwrap_or_else(|e| e.into_inner()).get(text) {
             return Self(id);
         }
         let mut table = TABLE.write().unwrap_or_else(|e| e.into_inner());
-        if let Some(&id) = table.by_text.get(text) {
+        if let Some(&id) = table.get(text) {
             return Self(id);
         }
-        let id = u32::try_from(table.text.len()).expect("four billion interned strings");
+        let id = u32::try_from(table.len()).expect("four billion interned strings");
         let text: &'static str = Box::leak(text.to_owned().into_boxed_str());
-        table.by_text.insert(text, id);
-        table.text.push(text);
+        let (segment, at) = place(id);
+        let texts = TEXTS[segment].get_or_init(|| (0..FIRST << segment).map(|_| OnceLock::new()).collect());
+        // Under the lock nobody else has this number.
+        let _ = texts[at].set(text);
+        table.insert(text, id);
         Self(id)
     }
 
@@ -53,7 +66,9 @@ impl Sym {
 
     /// The text.
     pub fn as_str(self) -> &'static str {
-        TABLE.read().unwrap_or_else(|e| e.into_inner()).text[self.0 as usize]
+        let (segment, at) = place(self.0);
+        // Every number was given out together with its text.
+        TEXTS[segment].get().and_then(|texts| texts[at].get()).copied().unwrap_or("")
     }
 }
 

@@ -32,8 +32,8 @@ use crate::model::{
 use crate::verdict::{CheckResult, CheckStats, KeyResult, Verdict};
 use crate::{History, HistoryError, Ops, Outcome, Value};
 use engines::Engine;
+pub(crate) use problem::FastMap;
 use problem::{Budget, Decision, Item, NEVER};
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -67,6 +67,9 @@ pub struct CheckOptions {
     pub fail_means: FailMeans,
     /// Which engine decides.
     pub engine: EngineChoice,
+    /// Whether to look for a small set of operations that contradict each other in keys that are not linearizable: takes
+    /// longer than the decision.
+    pub explain: bool,
 }
 
 impl Default for CheckOptions {
@@ -78,6 +81,7 @@ impl Default for CheckOptions {
             threads: 0,
             fail_means: FailMeans::NoEffect,
             engine: EngineChoice::Auto,
+            explain: true,
         }
     }
 }
@@ -212,6 +216,7 @@ fn check_model<M: Engine>(history: &History, model: &M, options: &CheckOptions) 
             configurations_max: u64::MAX,
         },
         choice: options.engine,
+        explain: options.explain,
         next: AtomicUsize::new(0),
         configurations: AtomicU64::new(0),
         explanations: AtomicU64::new(0),
@@ -229,7 +234,7 @@ fn check_model<M: Engine>(history: &History, model: &M, options: &CheckOptions) 
 
 /// Operations by key, the largest key first: it must not be what is left over at the end.
 fn keys_of<M: Model>(ops: &Ops<'_>, model: &M, fail_means: FailMeans) -> Result<Vec<Key<M::Op>>, HistoryError> {
-    let mut by_key: HashMap<Value, usize> = HashMap::new();
+    let mut by_key: FastMap<Value, usize> = FastMap::default();
     let mut keys: Vec<Key<M::Op>> = Vec::new();
     for (source, op) in ops.iter().enumerate() {
         let at = *by_key.entry(op.key()).or_insert_with_key(|key| {
@@ -254,6 +259,7 @@ struct Job<'c, 'h, M: Engine> {
     keys: &'c [Key<M::Op>],
     budget: Budget,
     choice: EngineChoice,
+    explain: bool,
     next: AtomicUsize,
     configurations: AtomicU64,
     explanations: AtomicU64,
@@ -299,7 +305,7 @@ impl<M: Engine> Job<'_, '_, M> {
             Decision::NotLinearizable => {
                 result.verdict = Verdict::Invalid;
                 result.reason = Some("no order of its operations is possible".into());
-                if self.explanations.fetch_add(1, Ordering::Relaxed) < EXPLANATIONS_MAX {
+                if self.explain && self.explanations.fetch_add(1, Ordering::Relaxed) < EXPLANATIONS_MAX {
                     let sources = |at: usize| self.ops.get(key.sources[at] as usize);
                     let all: Vec<_> = self.ops.iter().filter(|op| op.key() == key.key).collect();
                     result.explanation =

@@ -84,6 +84,11 @@ pub(crate) trait Stepper {
     /// Whether operations of this kind leave every state as it is.
     fn is_read_only(&self, kind: u32) -> bool;
 
+    /// Whether a read-only operation of this kind is possible in a state.
+    fn reads(&mut self, state: u32, kind: u32) -> bool {
+        self.step(state, kind).is_some()
+    }
+
     /// The representative of all states that no operation remaining at `position` can tell from `state`.
     fn settle(&self, state: u32, _position: u32) -> u32 {
         state
@@ -152,7 +157,7 @@ impl<'m, M: Model> InternStepper<'m, M> {
     /// Numbers the operations of `items`.
     pub(crate) fn new(model: &'m M, items: &[Item<M::Op>]) -> (Self, Problem) {
         let mut kinds = Vec::new();
-        let mut by_op: HashMap<&M::Op, u32> = HashMap::new();
+        let mut by_op: FastMap<&M::Op, u32> = FastMap::default();
         let ops = items
             .iter()
             .map(|item| {

@@ -174,6 +174,12 @@ impl<'p> Timeline<'p> {
 struct Search<'s, B, S> {
     timeline: &'s Timeline<'s>,
     stepper: &'s mut S,
+    /// `reads[reads_start[r]..reads_start[r + 1]]`: (slot, kind) of read-only operations open just before return `r`.
+    reads: Vec<(u32, u32)>,
+    reads_start: Vec<usize>,
+    /// The same for all others, first to return first.
+    writes: Vec<u32>,
+    writes_start: Vec<usize>,
     /// Configurations that have been visited, by all but `spent`; `None` stands for one that had spent nothing.
     seen: FastMap<(u32, u32, B), Option<Vec<Spent>>>,
     /// Per return: (class, how many unfinished operations of it have been called), made on first use.
@@ -185,7 +191,38 @@ struct Search<'s, B, S> {
 impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
     fn new(timeline: &'s Timeline<'s>, stepper: &'s mut S) -> Self {
         let available = vec![None; timeline.returns.len()];
-        Self { timeline, stepper, seen: FastMap::default(), available, configurations: 0, memory: 0 }
+        let read_only: Vec<bool> = timeline.ops.iter().map(|op| stepper.is_read_only(op.kind)).collect();
+        let (mut reads, mut writes) = (Vec::new(), Vec::with_capacity(timeline.open.len()));
+        let (mut reads_start, mut writes_start) = (vec![0], vec![0]);
+        for at in 0..timeline.returns.len() as u32 {
+            for &op in timeline.open(at) {
+                if read_only[op as usize] {
+                    reads.push((timeline.slot[op as usize], timeline.ops[op as usize].kind));
+                } else {
+                    writes.push(op);
+                }
+            }
+            reads_start.push(reads.len());
+            writes_start.push(writes.len());
+        }
+        Self {
+            timeline,
+            stepper,
+            reads,
+            reads_start,
+            writes,
+            writes_start,
+            seen: FastMap::default(),
+            available,
+            configurations: 0,
+            memory: 0,
+        }
+    }
+
+    /// Operations open just before a return that may change the state, first to return first.
+    fn writes(&self, next_return: u32) -> &[u32] {
+        let at = next_return as usize;
+        &self.writes[self.writes_start[at]..self.writes_start[at + 1]]
     }
 
     fn run(mut self, budget: &Budget) -> Decided {
@@ -278,9 +315,9 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
         let timeline = self.timeline;
         let position = timeline.position(configuration.next_return);
         let mut choices: Vec<Choice> = Vec::new();
-        for &op in timeline.open(configuration.next_return) {
+        for &op in self.writes(configuration.next_return) {
             let kind = timeline.ops[op as usize].kind;
-            if configuration.lin.get(timeline.slot[op as usize]) || self.stepper.is_read_only(kind) {
+            if configuration.lin.get(timeline.slot[op as usize]) {
                 continue;
             }
             let class = self.stepper.class(kind, position);
@@ -376,13 +413,10 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
 
     /// Linearizes every open read-only operation whose answer is right.
     fn linearize_reads(&mut self, configuration: &mut Configuration<B>) {
-        let timeline = self.timeline;
-        for &op in timeline.open(configuration.next_return) {
-            let (slot, kind) = (timeline.slot[op as usize], timeline.ops[op as usize].kind);
-            if !configuration.lin.get(slot)
-                && self.stepper.is_read_only(kind)
-                && self.stepper.step(configuration.state, kind).is_some()
-            {
+        let at = configuration.next_return as usize;
+        for read in self.reads_start[at]..self.reads_start[at + 1] {
+            let (slot, kind) = self.reads[read];
+            if !configuration.lin.get(slot) && self.stepper.reads(configuration.state, kind) {
                 configuration.lin.set(slot, true);
             }
         }

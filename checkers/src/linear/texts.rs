@@ -1,36 +1,56 @@
 //! Keys with `append`, and what a search may forget about them.
 //!
-//! Appending only makes a text longer. So a text that is no beginning of any value that remaining operations observe can
-//! be told from no other such text, until something else is stored: all of them settle to one state, [`UNOBSERVED`].
-//! And when an operation must find a value while only appends are open, each of them has to continue towards it.
+//! Appending only makes a text longer. So a text that is no beginning of any value that operations observe can be told
+//! from no other such text, until something else is stored: all of them are one state, [`UNOBSERVED`]. A text that is a
+//! beginning of some is told by which: observed texts are sorted, so those that begin alike stand side by side, and a
+//! state is the first of them and a length. No text is ever built or hashed. And when an operation must find a value
+//! while only appends are open, each of them has to continue towards it.
 
 use super::problem::{FastMap, Item, NumberedOp, Problem, Stepper};
-use crate::Value;
-use crate::model::{Kv, KvOp, KvState, Model};
-use std::collections::HashMap;
+use crate::model::{Kv, KvOp, Model};
+use crate::{Sym, Value};
 
 /// A text that nobody observes any more.
 const UNOBSERVED: u32 = 0;
 
+/// What is stored, as far as observed values can tell.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum State {
+    /// Some text that is no beginning of an observed one.
+    Unobserved,
+    /// Nothing.
+    Absent,
+    /// The first `len` bytes that the observed texts `lo..hi` have in common; no others begin so.
+    Text { lo: u32, hi: u32, len: u32 },
+    /// Anything but a text.
+    Other(Value),
+}
+
 /// A key of a key-value store as a [`Stepper`].
 pub(crate) struct KvStepper {
     kinds: Vec<KvOp>,
-    /// State number -> state; `None` for [`UNOBSERVED`].
-    states: Vec<Option<KvState>>,
-    by_state: FastMap<KvState, u32>,
+    /// Kind -> place of the text that it observes.
+    place: Vec<u32>,
+    /// Kind -> the only state in which it can be read, where there is only one.
+    only: Vec<Option<u32>>,
+    states: Vec<State>,
+    by_state: FastMap<State, u32>,
     steps: FastMap<(u32, u32), Option<u32>>,
     /// Per state: latest completion of an operation that observes a value which begins like it; -1 without one.
     live_until: Vec<i64>,
-    /// Values that are observed, each with the latest completion that does.
-    observed: Vec<(Value, i64)>,
+    /// Observed texts, sorted, each with the latest completion that observes it.
+    texts: Vec<(&'static str, i64)>,
+    /// The latest completion that observes nil.
+    nil_until: i64,
 }
 
 impl KvStepper {
     /// Numbers the operations of `items`.
     pub(crate) fn new(items: &[Item<KvOp>]) -> (Self, Problem) {
         let mut kinds: Vec<KvOp> = Vec::new();
-        let mut by_op: HashMap<&KvOp, u32> = HashMap::new();
-        let mut observed: HashMap<&Value, i64> = HashMap::new();
+        let mut by_op: FastMap<&KvOp, u32> = FastMap::default();
+        let mut observed: FastMap<Sym, i64> = FastMap::default();
+        let mut nil_until = -1;
         let mut ops = Vec::with_capacity(items.len());
         for item in items {
             let kind = *by_op.entry(&item.op).or_insert_with(|| {
@@ -38,46 +58,119 @@ impl KvStepper {
                 kinds.len() as u32 - 1
             });
             ops.push(NumberedOp { kind, call: item.call, ret: item.ret });
-            if let Some(value) = found(&item.op) {
-                let until = observed.entry(value).or_insert(-1);
-                *until = (*until).max(i64::from(item.ret));
-            }
+            let until = match found(&item.op) {
+                Some(Value::Str(text)) => observed.entry(*text).or_insert(-1),
+                Some(Value::Nil) => &mut nil_until,
+                _ => continue,
+            };
+            *until = (*until).max(i64::from(item.ret));
         }
-        let observed = observed.into_iter().map(|(value, until)| (value.clone(), until)).collect();
-        let stepper = Self {
+        let mut sorted: Vec<(&'static str, Sym, i64)> =
+            observed.into_iter().map(|(text, until)| (text.as_str(), text, until)).collect();
+        sorted.sort_unstable_by_key(|(text, ..)| *text);
+        let places: FastMap<Sym, u32> =
+            sorted.iter().enumerate().map(|(at, (_, text, _))| (*text, at as u32)).collect();
+        let texts = sorted.into_iter().map(|(text, _, until)| (text, until)).collect();
+        let place = |kind: &KvOp| match found(kind) {
+            Some(Value::Str(text)) => places.get(text).copied().unwrap_or(u32::MAX),
+            _ => u32::MAX,
+        };
+        let place: Vec<u32> = kinds.iter().map(place).collect();
+        let only = vec![None; kinds.len()];
+        let mut stepper = Self {
             kinds,
-            states: vec![None],
-            by_state: FastMap::default(),
+            place,
+            only,
+            states: vec![State::Unobserved],
+            by_state: FastMap::from_iter([(State::Unobserved, UNOBSERVED)]),
             steps: FastMap::default(),
             live_until: vec![-1],
-            observed,
+            texts,
+            nil_until,
         };
+        for kind in 0..stepper.kinds.len() {
+            // The empty text is read from an absent key, too.
+            if let KvOp::Get(Value::Str(text)) = &stepper.kinds[kind]
+                && !text.as_str().is_empty()
+            {
+                // Those that begin like it stand right behind it.
+                let (text, lo) = (text.as_str(), stepper.place[kind]);
+                let behind = &stepper.texts[lo as usize..];
+                let alike = behind.iter().take_while(|(other, _)| other.starts_with(text)).count();
+                let state = State::Text { lo, hi: lo + alike as u32, len: text.len() as u32 };
+                stepper.only[kind] = Some(stepper.intern(state));
+            }
+        }
         (stepper, Problem { ops })
     }
 
-    fn intern(&mut self, state: KvState) -> u32 {
+    fn intern(&mut self, state: State) -> u32 {
         if let Some(&known) = self.by_state.get(&state) {
             return known;
         }
-        let live = self.observed.iter().filter(|(value, _)| begins(&state, value)).map(|&(_, until)| until);
-        // A value that is no text cannot be appended to: that tells it from texts for ever.
-        let live = if matches!(state, KvState::Other(_)) { i64::MAX } else { live.max().unwrap_or(-1) };
+        let latest = |texts: &[(&str, i64)]| texts.iter().map(|(_, until)| *until).max().unwrap_or(-1);
+        let live = match &state {
+            State::Unobserved => -1,
+            State::Absent => latest(&self.texts).max(self.nil_until),
+            State::Text { lo, hi, .. } => latest(&self.texts[*lo as usize..*hi as usize]),
+            // It cannot be appended to: that tells it from texts for ever.
+            State::Other(_) => i64::MAX,
+        };
         self.live_until.push(live);
-        self.states.push(Some(state.clone()));
+        self.states.push(state.clone());
         let number = self.states.len() as u32 - 1;
         self.by_state.insert(state, number);
         number
     }
 
-    fn step_unobserved(&mut self, kind: u32) -> Option<u32> {
-        match &self.kinds[kind as usize] {
-            KvOp::Append(_) | KvOp::CasRefused(_) => Some(UNOBSERVED),
-            KvOp::Get(_) | KvOp::Cas(..) => None,
-            // What these leave behind does not depend on what was there.
-            op @ (KvOp::Put(_) | KvOp::Delete) => {
-                let next = Kv.step(&KvState::Absent, &op.clone())?;
-                Some(self.intern(next))
+    /// The state of a text of which `len` bytes are those of the observed texts `lo..hi`, continued by `more`.
+    fn continued(&self, lo: u32, hi: u32, len: u32, more: &str) -> State {
+        let range = &self.texts[lo as usize..hi as usize];
+        let rest = |text: &'static str| &text.as_bytes()[len as usize..];
+        let first = range.partition_point(|(text, _)| rest(text) < more.as_bytes());
+        let count = range[first..].partition_point(|(text, _)| rest(text).starts_with(more.as_bytes()));
+        if count == 0 {
+            return State::Unobserved;
+        }
+        let lo = lo + first as u32;
+        State::Text { lo, hi: lo + count as u32, len: len + more.len() as u32 }
+    }
+
+    fn stored(&self, value: &Value) -> State {
+        match value {
+            Value::Nil => State::Absent,
+            Value::Str(text) => self.continued(0, self.texts.len() as u32, 0, text.as_str()),
+            other => State::Other(other.clone()),
+        }
+    }
+
+    /// Whether `state` reads as the value that `kind` observes.
+    fn reads_as(&self, state: &State, kind: u32, value: &Value) -> bool {
+        match (state, value) {
+            (State::Absent, Value::Nil) => true,
+            (State::Absent, Value::Str(text)) => text.as_str().is_empty(),
+            // The shortest of the texts that begin alike comes first.
+            (State::Text { lo, len, .. }, Value::Str(_)) => {
+                self.place[kind as usize] == *lo && self.texts[*lo as usize].0.len() == *len as usize
             }
+            (State::Other(stored), read) => stored == read,
+            _ => false,
+        }
+    }
+
+    fn next(&self, state: &State, kind: u32) -> Option<State> {
+        match &self.kinds[kind as usize] {
+            KvOp::Get(value) => self.reads_as(state, kind, value).then(|| state.clone()),
+            KvOp::Cas(value, new) => self.reads_as(state, kind, value).then(|| self.stored(new)),
+            KvOp::CasRefused(value) => (!self.reads_as(state, kind, value)).then(|| state.clone()),
+            KvOp::Put(value) => Some(self.stored(value)),
+            KvOp::Delete => Some(State::Absent),
+            KvOp::Append(more) => match *state {
+                State::Unobserved => Some(State::Unobserved),
+                State::Absent => Some(self.continued(0, self.texts.len() as u32, 0, more.as_str())),
+                State::Text { lo, hi, len } => Some(self.continued(lo, hi, len, more.as_str())),
+                State::Other(_) => None,
+            },
         }
     }
 }
@@ -90,35 +183,29 @@ fn found(op: &KvOp) -> Option<&Value> {
     }
 }
 
-/// Whether appending (or nothing) can turn a state into one that reads as `value`.
-fn begins(state: &KvState, value: &Value) -> bool {
-    match (state, value) {
-        (KvState::Absent, Value::Nil | Value::Str(_)) => true,
-        (KvState::Text(text), Value::Str(value)) => value.as_str().starts_with(&**text),
-        (KvState::Other(stored), value) => stored == value,
-        _ => false,
-    }
-}
-
 impl Stepper for KvStepper {
     fn initial(&mut self) -> u32 {
-        self.intern(Kv.initial())
+        self.intern(State::Absent)
     }
 
     fn step(&mut self, state: u32, kind: u32) -> Option<u32> {
         if let Some(&known) = self.steps.get(&(state, kind)) {
             return known;
         }
-        let next = match &self.states[state as usize] {
-            None => self.step_unobserved(kind),
-            Some(from) => Kv.step(from, &self.kinds[kind as usize]).map(|next| self.intern(next)),
-        };
+        let next = self.next(&self.states[state as usize], kind).map(|next| self.intern(next));
         self.steps.insert((state, kind), next);
         next
     }
 
     fn is_read_only(&self, kind: u32) -> bool {
         Kv.is_read_only(&self.kinds[kind as usize])
+    }
+
+    fn reads(&mut self, state: u32, kind: u32) -> bool {
+        match self.only[kind as usize] {
+            Some(only) => state == only,
+            None => self.step(state, kind).is_some(),
+        }
     }
 
     fn settle(&self, state: u32, position: u32) -> u32 {
@@ -129,8 +216,10 @@ impl Stepper for KvStepper {
         let Some(value) = found(&self.kinds[goal as usize]) else { return true };
         match (&self.kinds[goal as usize], &self.states[state as usize]) {
             (KvOp::CasRefused(_), _) => true,
-            (_, Some(state)) => begins(state, value),
-            (_, None) => false,
+            (_, State::Unobserved) => false,
+            (_, State::Absent) => matches!(value, Value::Nil | Value::Str(_)),
+            (_, State::Text { lo, hi, .. }) => (*lo..*hi).contains(&self.place[goal as usize]),
+            (_, State::Other(stored)) => stored == value,
         }
     }
 

@@ -6,7 +6,6 @@
 use super::problem::{FastMap, Item, NEVER, NumberedOp, Problem, Stepper};
 use crate::Value;
 use crate::model::RegisterOp;
-use std::collections::HashMap;
 
 /// Nil, the initial value.
 pub(crate) const INITIAL: u32 = 0;
@@ -25,13 +24,13 @@ pub(crate) enum NumberedRegisterOp {
 
 /// Values to numbers: nil is [`INITIAL`], and no value is [`UNOBSERVED`].
 pub(crate) struct Values<'i> {
-    by_value: HashMap<&'i Value, u32>,
+    by_value: FastMap<&'i Value, u32>,
     next: u32,
 }
 
 impl<'i> Values<'i> {
     pub(crate) fn new() -> Self {
-        Self { by_value: HashMap::from([(&Value::Nil, INITIAL)]), next: UNOBSERVED + 1 }
+        Self { by_value: FastMap::from_iter([(&Value::Nil, INITIAL)]), next: UNOBSERVED + 1 }
     }
 
     pub(crate) fn number(&mut self, op: &'i RegisterOp) -> NumberedRegisterOp {
