@@ -52,6 +52,9 @@ impl<M: Model> Model for Own<M> {
     fn is_read_only(&self, op: &M::Op) -> bool {
         self.0.is_read_only(op)
     }
+    fn state_bytes(&self, state: &M::State) -> usize {
+        self.0.state_bytes(state)
+    }
     fn view(&self, op: &Op<'_>, fail_means: FailMeans) -> Result<Option<M::Op>, HistoryError> {
         self.0.view(op, fail_means)
     }

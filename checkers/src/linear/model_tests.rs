@@ -119,3 +119,30 @@ proptest! {
         assert_engines_agree(&model, &items)?;
     }
 }
+
+#[test]
+fn large_states_keep_the_budget() {
+    use super::{CheckOptions, check};
+    use crate::{Event, EventKind, History, ModelKind, Sym, Verdict};
+    let event = |index: u64, kind, value| Event {
+        index,
+        time_ns: index,
+        kind,
+        process: 0,
+        f: Sym::new("enqueue"),
+        key: Value::Nil,
+        value: Value::Int(value),
+        node: None,
+        intended_ns: None,
+        error: None,
+    };
+    let events = (0..20_000u64)
+        .flat_map(|n| [event(2 * n, EventKind::Invoke, n as i64), event(2 * n + 1, EventKind::Ok, n as i64)]);
+    let history = History::from_events(events).unwrap();
+    for engine in [super::EngineChoice::Auto, super::EngineChoice::Wgl] {
+        let options = CheckOptions { memory_max: 32 << 20, threads: 1, engine, ..CheckOptions::default() };
+        let result = check(&history, ModelKind::Queue(None), &options);
+        assert_eq!(result.verdict, Verdict::Unknown, "{engine:?}");
+        assert!(result.reason.contains("out of memory"), "{engine:?}: {}", result.reason);
+    }
+}

@@ -84,6 +84,11 @@ pub(crate) trait Stepper {
     /// Whether operations of this kind leave every state as it is.
     fn is_read_only(&self, kind: u32) -> bool;
 
+    /// About how many bytes it holds.
+    fn memory(&self) -> u64 {
+        0
+    }
+
     /// Whether a read-only operation of this kind is possible in a state.
     fn reads(&mut self, state: u32, kind: u32) -> bool {
         self.step(state, kind).is_some()
@@ -151,6 +156,7 @@ pub(crate) struct InternStepper<'m, M: Model> {
     states: Vec<M::State>,
     by_state: FastMap<M::State, u32>,
     steps: FastMap<(u32, u32), Option<u32>>,
+    memory: u64,
 }
 
 impl<'m, M: Model> InternStepper<'m, M> {
@@ -168,15 +174,23 @@ impl<'m, M: Model> InternStepper<'m, M> {
                 NumberedOp { kind, call: item.call, ret: item.ret }
             })
             .collect();
-        let stepper =
-            Self { model, kinds, states: Vec::new(), by_state: FastMap::default(), steps: FastMap::default() };
+        let stepper = Self {
+            model,
+            kinds,
+            states: Vec::new(),
+            by_state: FastMap::default(),
+            steps: FastMap::default(),
+            memory: 0,
+        };
         (stepper, Problem { ops })
     }
 
     fn intern(&mut self, state: M::State) -> u32 {
         let next = self.states.len() as u32;
-        let states = &mut self.states;
+        let (states, memory, model) = (&mut self.states, &mut self.memory, self.model);
         *self.by_state.entry(state).or_insert_with_key(|state| {
+            // Once in the list and once in the map.
+            *memory += 2 * model.state_bytes(state) as u64 + 16;
             states.push(state.clone());
             next
         })
@@ -195,7 +209,12 @@ impl<M: Model> Stepper for InternStepper<'_, M> {
         let next = self.model.step(&self.states[state as usize], &self.kinds[kind as usize]);
         let next = next.map(|next| self.intern(next));
         self.steps.insert((state, kind), next);
+        self.memory += 24;
         next
+    }
+
+    fn memory(&self) -> u64 {
+        self.memory
     }
 
     fn is_read_only(&self, kind: u32) -> bool {

@@ -250,7 +250,8 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             if let Some(configuration) = next.take() {
                 self.configurations += 1;
                 let stack_len = (stack.len() * (size_of::<Frame<B>>() + 64)) as u64;
-                if let Some(why) = budget.exceeded(self.configurations, self.memory + stack_len) {
+                if let Some(why) = budget.exceeded(self.configurations, self.memory + self.stepper.memory() + stack_len)
+                {
                     return Decision::GaveUp(why);
                 }
                 if self.is_new(&configuration) {

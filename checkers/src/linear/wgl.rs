@@ -42,7 +42,7 @@ pub(crate) fn decide(problem: &Problem, stepper: &mut impl Stepper, budget: &Bud
             break Decision::Linearizable;
         }
         steps += 1;
-        if let Some(why) = budget.exceeded(steps, seen.len() as u64 * bytes_each) {
+        if let Some(why) = budget.exceeded(steps, seen.len() as u64 * bytes_each + stepper.memory()) {
             break Decision::GaveUp(why);
         }
         if at != NONE && at.is_multiple_of(2) {

@@ -54,6 +54,11 @@ pub trait Model: Clone + Send + Sync {
     /// Whether `op` leaves every state as it is.
     fn is_read_only(&self, op: &Self::Op) -> bool;
 
+    /// About how many bytes a state holds, so that a search can keep its budget.
+    fn state_bytes(&self, state: &Self::State) -> usize {
+        size_of_val(state)
+    }
+
     /// The model's view of an operation: `None` when it can be left out of the check, because it certainly had no
     /// effect or because nobody knows its answer and it changes nothing.
     ///

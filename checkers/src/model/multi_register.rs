@@ -55,6 +55,11 @@ impl Model for MultiRegister {
         op.iter().all(|micro| matches!(micro, Micro::Read(..)))
     }
 
+    fn state_bytes(&self, state: &Self::State) -> usize {
+        // Entries of a tree, with its own bookkeeping.
+        80 * (state.len() + 1)
+    }
+
     fn view(&self, op: &Op<'_>, _: FailMeans) -> Result<Option<Vec<Micro>>, HistoryError> {
         if op.f().as_str() != "txn" {
             return Err(no_such_op(op, "multi-register", "txn"));

@@ -24,6 +24,11 @@ pub trait Nondeterministic: Clone + Send + Sync {
     /// Whether `op` leaves every state as it is.
     fn is_read_only(&self, op: &Self::Op) -> bool;
 
+    /// As [`Model::state_bytes`].
+    fn state_bytes(&self, state: &Self::State) -> usize {
+        size_of_val(state)
+    }
+
     /// As [`Model::view`].
     ///
     /// # Errors
@@ -51,6 +56,10 @@ impl<N: Nondeterministic> Model for Powerset<N> {
     /// Even an operation that changes no state tells which of the states were possible: the set may shrink.
     fn is_read_only(&self, _: &N::Op) -> bool {
         false
+    }
+
+    fn state_bytes(&self, state: &Self::State) -> usize {
+        state.iter().map(|state| self.0.state_bytes(state) + 16).sum()
     }
 
     fn view(&self, op: &Op<'_>, fail_means: FailMeans) -> Result<Option<N::Op>, HistoryError> {

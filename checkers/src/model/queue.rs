@@ -116,6 +116,10 @@ impl Model for Container {
         matches!(op, ContainerOp::PutRefused | ContainerOp::Take(Value::Nil))
     }
 
+    fn state_bytes(&self, state: &Self::State) -> usize {
+        16 + size_of_val::<[Value]>(state)
+    }
+
     fn view(&self, op: &Op<'_>, fail_means: FailMeans) -> Result<Option<ContainerOp>, HistoryError> {
         match self.order {
             Order::Fifo => view(op, fail_means, "queue", "enqueue", "dequeue"),
@@ -162,6 +166,10 @@ impl Nondeterministic for UnorderedQueue {
 
     fn is_read_only(&self, op: &ContainerOp) -> bool {
         matches!(op, ContainerOp::Take(Value::Nil))
+    }
+
+    fn state_bytes(&self, state: &Self::State) -> usize {
+        16 + size_of_val::<[Value]>(state)
     }
 
     fn view(&self, op: &Op<'_>, fail_means: FailMeans) -> Result<Option<ContainerOp>, HistoryError> {

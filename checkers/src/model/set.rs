@@ -50,6 +50,11 @@ impl Model for Set {
         matches!(op, SetOp::Contains(..) | SetOp::Read(_))
     }
 
+    fn state_bytes(&self, state: &Self::State) -> usize {
+        // Entries of a tree, with its own bookkeeping.
+        48 * (state.len() + 1)
+    }
+
     fn view(&self, op: &Op<'_>, _: FailMeans) -> Result<Option<SetOp>, HistoryError> {
         let bad = |message: String| HistoryError::DoesNotFit { index: op.call_index() as u64, message };
         let happened = op.outcome() != Outcome::Fail;
