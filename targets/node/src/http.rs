@@ -1,13 +1,28 @@
 //! The clients' side: HTTP and JSON.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /kv/{key}` | 200 `{"value": …}`, null for an absent key; linearizable, from any node |
+//! | `PUT /kv/{key}` `{"value": 5}` | 200 `{"ok": true, "index": N}` |
+//! | `POST /kv/{key}/cas` `{"expected": 5, "new": 6}` | the same, or 409 `{"ok": false, "value": …}` when it was something else |
+//! | `DELETE /kv/{key}` | as `PUT` |
+//! | `GET /status`, `GET /metrics`, `GET /healthz` | how it is; counters; 200 when a leader is known |
+//!
+//! Everything else is `{"error": …, "definite": …}`. `definite: true` is a promise: the request is in no log and never
+//! will be. 503 goes with it, 504 with a request that may still take effect. The headers `x-client` and `x-seq` name a
+//! request, so that sending it again does not apply it again; the numbers of one client must grow, one request at a time.
+//! The content type is not looked at: a body is JSON or an error.
 
 use crate::kv::{Applied, Command, Request};
 use crate::metrics::Metrics;
 use crate::server::{Answer, Done, Input};
-use axum::extract::{Path, State};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -28,6 +43,9 @@ pub struct Api {
     life: String,
 }
 
+/// A longer body is refused (bytes).
+const BODY_LEN_MAX: usize = 1 << 20;
+
 type Response = (StatusCode, Json<Value>);
 
 impl Api {
@@ -45,6 +63,11 @@ impl Api {
             .route("/status", get(status))
             .route("/metrics", get(metrics))
             .route("/healthz", get(healthz))
+            .fallback(|| async { error(StatusCode::NOT_FOUND, "no such page", true) })
+            .method_not_allowed_fallback(|| async {
+                error(StatusCode::METHOD_NOT_ALLOWED, "this page does not know that method", true)
+            })
+            .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
             .with_state(self.clone())
     }
 
@@ -109,12 +132,20 @@ fn no_answer(why: &str, definite: bool) -> Response {
     error(code, why, definite)
 }
 
+/// The body, whatever its content type says: a person with curl need not name one.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
+    serde_json::from_slice(body)
+        .map_err(|why| error(StatusCode::BAD_REQUEST, &format!("the body is no good: {why}"), true))
+}
+
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct PutBody {
     value: Value,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct CasBody {
     expected: Value,
     new: Value,
@@ -129,22 +160,18 @@ async fn read(State(api): State<Arc<Api>>, Path(key): Path<String>) -> Response 
     }
 }
 
-async fn put(
-    State(api): State<Arc<Api>>,
-    Path(key): Path<String>,
-    headers: HeaderMap,
-    Json(body): Json<PutBody>,
-) -> Response {
-    api.write(&headers, Command::Put { key, value: body.value }).await
+async fn put(State(api): State<Arc<Api>>, Path(key): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+    match parse::<PutBody>(&body) {
+        Ok(PutBody { value }) => api.write(&headers, Command::Put { key, value }).await,
+        Err(refusal) => refusal,
+    }
 }
 
-async fn cas(
-    State(api): State<Arc<Api>>,
-    Path(key): Path<String>,
-    headers: HeaderMap,
-    Json(body): Json<CasBody>,
-) -> Response {
-    api.write(&headers, Command::Cas { key, expected: body.expected, new: body.new }).await
+async fn cas(State(api): State<Arc<Api>>, Path(key): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+    match parse::<CasBody>(&body) {
+        Ok(CasBody { expected, new }) => api.write(&headers, Command::Cas { key, expected, new }).await,
+        Err(refusal) => refusal,
+    }
 }
 
 async fn delete(State(api): State<Arc<Api>>, Path(key): Path<String>, headers: HeaderMap) -> Response {
