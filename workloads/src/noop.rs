@@ -17,7 +17,7 @@ struct Noop {
 
 fn read(section: &mut Section) -> Result<Box<dyn Workload>, ConfigError> {
     let rate = section.get("rate", Rate(0.0), "operations per second over all workers; 0 for as fast as they can")?;
-    let concurrency = section.get("concurrency", Count::PerNode(2), "workers")?;
+    let concurrency = crate::concurrency(section)?;
     Ok(Box::new(Noop { rate: rate.0, concurrency }))
 }
 
@@ -72,5 +72,44 @@ impl Checker for AllOk {
             _ => (Verdict::Invalid, format!("{} of {invoked} operations did not end ok", invoked - ok)),
         };
         CheckResult { checker: "all-ok".to_owned(), verdict, reason, ..CheckResult::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use squall_checkers::Event;
+    use std::time::Duration;
+
+    fn history(kinds: &[EventKind]) -> History {
+        let event = |(index, kind): (usize, &EventKind)| Event {
+            index: index as u64,
+            time_ns: index as u64,
+            kind: *kind,
+            process: index as u32 / 2,
+            f: Sym::new("noop"),
+            key: Value::Int(1),
+            value: Value::Int(1),
+            node: None,
+            intended_ns: None,
+            error: None,
+        };
+        History::from_events(kinds.iter().enumerate().map(event)).unwrap()
+    }
+
+    #[test]
+    fn operations_that_went_missing_are_noticed() {
+        use EventKind::{Fail, Info, Invoke, Ok};
+        let table: [(&[EventKind], Verdict); 5] = [
+            (&[], Verdict::Unknown),
+            (&[Invoke, Ok, Invoke, Ok], Verdict::Valid),
+            (&[Invoke, Ok, Invoke], Verdict::Invalid),
+            (&[Invoke, Fail], Verdict::Invalid),
+            (&[Invoke, Info], Verdict::Invalid),
+        ];
+        let budget = CheckBudget { time_max: Duration::from_secs(1), memory_max: 1 << 20 };
+        for (kinds, verdict) in table {
+            assert_eq!(AllOk.check(&history(kinds), &budget).verdict, verdict, "{kinds:?}");
+        }
     }
 }
