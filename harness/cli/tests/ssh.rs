@@ -95,6 +95,23 @@ fn leftovers() -> Vec<String> {
     found
 }
 
+/// ssh processes that still hold a control socket for hosts of this lab.
+fn masters(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        // ssh shows its control path as its title, or the key it was started with.
+        if line.starts_with("ssh")
+            && (line.contains("squall-ssh-") || line.contains(dir.to_str().unwrap()))
+            && !line.contains("sshd")
+        {
+            found.push(line);
+        }
+    }
+    found
+}
+
 fn wait_for(what: &str, limit: u64, done: impl Fn() -> bool) {
     let begun = Instant::now();
     while !done() {
@@ -148,6 +165,8 @@ fn real_hosts_over_ssh() {
     child.wait().unwrap();
     wait_for("the partition to end with its lease", 15, || !is_cut());
     wait_for("the processes to end with the lease", 15, || leftovers().is_empty());
+
+    wait_for("ssh's control masters to end", 30, || masters(lab.path()).is_empty());
 
     // What people get wrong.
     lab.write("wrong", "this is not a key\n");

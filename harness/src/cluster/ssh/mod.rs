@@ -4,12 +4,15 @@
 //! channels a host: uploads, one after another, and the agent; so `MaxSessions` is never in the way. This program is
 //! uploaded once, under a name that carries its content's hash.
 
+mod sockets;
+
 use super::{Cluster, Control, Duplex, Network, Node, Transport};
 use crate::config::{ConfigError, Doc, DocNode, KeyDoc, Section, describe, unknown};
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use openssh::{KnownHosts, Session, SessionBuilder, Stdio};
+use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder, Stdio};
 use sha2::{Digest, Sha256};
+use sockets::Sockets;
 use squall_checkers::Sym;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -20,6 +23,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long a host may take to let us in.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// A control master without a session for this long ends (seconds): nobody else ends it when the controller was killed.
+const MASTER_IDLE_MAX: std::num::NonZeroUsize = std::num::NonZeroUsize::new(10).expect("not zero");
 
 /// One host of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,10 +131,14 @@ pub async fn up(hosts: &Path, program: &Path, lease: Duration) -> anyhow::Result
     let content = tokio::fs::read(program).await.with_context(|| format!("cannot read {}", program.display()))?;
     let hash: String = Sha256::digest(&content).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     drop(content);
+    let sockets = Arc::new(Sockets::new()?);
     let nodes = hosts.iter().enumerate().map(|(index, host)| {
         let file = format!("{}/bin/squall-{hash}", host.root);
+        let sockets = sockets.clone();
         async move {
-            let up = node_up(index, host, program, file, lease).await;
+            let session = tokio::sync::Mutex::default();
+            let transport = Arc::new(Ssh { host: host.clone(), session, sockets });
+            let up = node_up(index, transport, program, file, lease).await;
             up.with_context(|| format!("cannot use host {} ({})", host.name, host.destination))
         }
     });
@@ -142,12 +152,12 @@ pub async fn up(hosts: &Path, program: &Path, lease: Duration) -> anyhow::Result
 
 async fn node_up(
     index: usize,
-    host: &Host,
+    transport: Arc<Ssh>,
     program: &Path,
     file: String,
     lease: Duration,
 ) -> anyhow::Result<Arc<Node>> {
-    let transport = Arc::new(Ssh { host: host.clone(), session: tokio::sync::Mutex::default() });
+    let host = transport.host.clone();
     let arch = transport.output("uname -sm").await?;
     let ours = format!("Linux {}", std::env::consts::ARCH);
     if arch.trim() != ours {
@@ -195,6 +205,7 @@ async fn resolve(name: &str) -> anyhow::Result<IpAddr> {
 struct Ssh {
     host: Host,
     session: tokio::sync::Mutex<Option<Arc<Session>>>,
+    sockets: Arc<Sockets>,
 }
 
 impl Ssh {
@@ -215,6 +226,7 @@ impl Ssh {
         let host = &self.host;
         let mut builder = SessionBuilder::default();
         builder.connect_timeout(CONNECT_TIME_MAX).server_alive_interval(Duration::from_secs(5));
+        builder.control_directory(self.sockets.path()).control_persist(ControlPersist::IdleFor(MASTER_IDLE_MAX));
         builder.known_hosts_check(match host.known_hosts.as_str() {
             "accept-new" => KnownHosts::Add,
             _ => KnownHosts::Strict,
