@@ -1,6 +1,8 @@
 //! Systems under test, one file each: install, start, stop, client.
 
 pub mod etcd;
+#[cfg(test)]
+mod fake_server;
 mod http;
 mod json;
 pub mod noop;

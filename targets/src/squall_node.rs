@@ -220,17 +220,19 @@ fn read_outcome(answer: Result<(u16, Json), NoAnswer>) -> Outcome {
 
 fn write_outcome(answer: Result<(u16, Json), NoAnswer>, value: &Value) -> Outcome {
     match answer {
-        // Committed and applied.
-        Ok((200, _)) => Outcome::Ok(value.clone()),
+        // Committed and applied. Both answers count only with the words of the node itself.
+        Ok((200, body)) if body["ok"] == true => Outcome::Ok(value.clone()),
         // Compared by the committed state machine, and different: never applied.
-        Ok((409, _)) => Outcome::Fail(Sym::new("mismatch")),
+        Ok((409, body)) if body["ok"] == false => Outcome::Fail(Sym::new("mismatch")),
         // Rejected before it was understood.
         Ok((code @ (400 | 404 | 405 | 413 | 415 | 422), body)) => Outcome::Fail(error_word(code, &body)),
         // The server vouches that the request never entered any log.
         Ok((code, body)) if body["definite"] == true => Outcome::Fail(error_word(code, &body)),
         // In a log somewhere, perhaps.
         Ok((code, body)) => Outcome::Info(error_word(code, &body)),
+        // No connection: no byte of the request has left.
         Err(why @ NoAnswer::NotSent(_)) => Outcome::Fail(why.word()),
+        // Timeout, reset, closed, cut short: carried out, perhaps.
         Err(why @ NoAnswer::MaybeSent(_)) => Outcome::Info(why.word()),
     }
 }
@@ -245,6 +247,7 @@ fn error_word(code: u16, body: &Json) -> Sym {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_server::{FakeServer, Then};
 
     #[test]
     fn fail_only_with_proof() {
@@ -255,6 +258,11 @@ mod tests {
             (Ok((503, json!({"error": "no leader", "definite": true}))), Outcome::Fail(Sym::new("no leader"))),
             (Ok((503, json!({"error": "lost", "definite": false}))), Outcome::Info(Sym::new("lost"))),
             (Ok((500, Json::Null)), Outcome::Info(Sym::new("status 500"))),
+            // Not the words of a node: whoever said that proves nothing.
+            (Ok((200, Json::Null)), Outcome::Info(Sym::new("status 200"))),
+            (Ok((409, Json::Null)), Outcome::Info(Sym::new("status 409"))),
+            (Ok((410, json!({"error": "gone on", "definite": false}))), Outcome::Info(Sym::new("gone on"))),
+            (Ok((422, Json::Null)), Outcome::Fail(Sym::new("status 422"))),
             (Err(NoAnswer::NotSent("connection refused")), Outcome::Fail(Sym::new("connection refused"))),
             (Err(NoAnswer::MaybeSent("timeout")), Outcome::Info(Sym::new("timeout"))),
         ];
@@ -263,5 +271,90 @@ mod tests {
         }
         assert_eq!(read_outcome(Ok((200, json!({"value": null})))), Outcome::Ok(Value::Nil));
         assert_eq!(read_outcome(Err(NoAnswer::MaybeSent("timeout"))), Outcome::Fail(Sym::new("timeout")));
+    }
+
+    fn client(address: SocketAddr) -> RegisterClient {
+        RegisterClient { http: Http::new(&address.to_string()).unwrap() }
+    }
+
+    fn op(f: &str, value: Value) -> Op {
+        Op { process: 0, f: Sym::new(f), key: Value::Int(3), value }
+    }
+
+    #[tokio::test]
+    async fn answers_of_a_server_are_read() {
+        let pair = Value::list([Value::Int(1), Value::Int(2)]);
+        let (ok, mismatch) = (r#"{"ok":true,"index":9}"#, r#"{"ok":false,"value":7}"#);
+        let table = [
+            ("write", Value::Int(5), Then::Answer(200, ok), Outcome::Ok(Value::Int(5))),
+            ("cas", pair.clone(), Then::Answer(200, ok), Outcome::Ok(pair.clone())),
+            ("cas", pair, Then::Answer(409, mismatch), Outcome::Fail(Sym::new("mismatch"))),
+            ("read", Value::Nil, Then::Answer(200, r#"{"value":5}"#), Outcome::Ok(Value::Int(5))),
+            ("read", Value::Nil, Then::Answer(200, r#"{"value":null}"#), Outcome::Ok(Value::Nil)),
+            ("read", Value::Nil, Then::Answer(200, "{}"), Outcome::Fail(Sym::new("answer without a value"))),
+        ];
+        let script: Vec<Then> = table.iter().map(|row| row.2).collect();
+        let server = FakeServer::start(&script).await;
+        let mut client = client(server.address);
+        for (f, value, then, outcome) in table {
+            assert_eq!(client.invoke(&op(f, value)).await, outcome, "{f} {then:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_without_its_answer_is_unknown_and_a_read_failed() {
+        let broken = [Then::CutShort, Then::Close, Then::Reset, Then::Answer(502, "<html>")];
+        for then in broken {
+            // A request before it, so that the connection is a kept one: clients like to send again on those.
+            let first = Then::Answer(200, r#"{"ok":true}"#);
+            let server = FakeServer::start(&[first, then, first, then]).await;
+            let mut client = client(server.address);
+            for f in ["write", "read"] {
+                assert!(matches!(client.invoke(&op("write", Value::Int(1))).await, Outcome::Ok(_)));
+                let outcome = client.invoke(&op(f, Value::Int(2))).await;
+                match f {
+                    "write" => assert!(matches!(outcome, Outcome::Info(_)), "{then:?}: {outcome:?}"),
+                    _ => assert!(matches!(outcome, Outcome::Fail(_)), "{then:?}: {outcome:?}"),
+                }
+            }
+            assert_eq!(server.requests(), 4, "{then:?}: something was sent again");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_is_given_up_is_not_sent_again() {
+        let server = FakeServer::start(&[Then::Hang, Then::Hang]).await;
+        let mut client = client(server.address);
+        let late = tokio::time::timeout(Duration::from_millis(300), client.invoke(&op("write", Value::Int(1)))).await;
+        assert!(late.is_err());
+        assert!(server.requests() <= 1);
+    }
+
+    #[tokio::test]
+    async fn refused_connections_are_definite() {
+        let mut server = FakeServer::start(&[Then::AnswerAndClose(200, r#"{"ok":true}"#)]).await;
+        let mut client = client(server.address);
+        assert!(matches!(client.invoke(&op("write", Value::Int(1))).await, Outcome::Ok(_)));
+        server.end().await;
+        // The kept connection is closed, and nobody listens: whichever of both is noticed first, nothing was carried out,
+        // but only a connection that was refused proves it.
+        match client.invoke(&op("write", Value::Int(2))).await {
+            Outcome::Fail(why) => assert_eq!(why.as_str(), "connection refused"),
+            Outcome::Info(why) => assert_eq!(why.as_str(), "connection lost"),
+            other @ Outcome::Ok(_) => panic!("{other:?}"),
+        }
+        let refused = Outcome::Fail(Sym::new("connection refused"));
+        assert_eq!(client.invoke(&op("write", Value::Int(3))).await, refused);
+        assert_eq!(server.requests(), 1);
+    }
+
+    #[tokio::test]
+    async fn words_outside_the_vocabulary_are_not_sent() {
+        let server = FakeServer::start(&[Then::Hang]).await;
+        let mut client = client(server.address);
+        for (f, value) in [("append", Value::Int(1)), ("cas", Value::Int(1)), ("cas", Value::list([Value::Nil]))] {
+            assert_eq!(client.invoke(&op(f, value)).await, Outcome::Fail(Sym::new("no such operation")));
+        }
+        assert_eq!(server.requests(), 0);
     }
 }
