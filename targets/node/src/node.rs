@@ -16,6 +16,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
+/// Length of the pieces in which snapshots are sent (bytes): a slow link should carry a few in an election timeout.
+const SNAPSHOT_PIECE_LEN: usize = 64 << 10;
+
 /// Arguments of a node.
 #[derive(Args, Clone, Debug)]
 pub struct NodeArgs {
@@ -92,6 +95,7 @@ async fn serve(args: NodeArgs) -> anyhow::Result<()> {
         members: names.len(),
         election_ms: args.election_timeout_ms,
         heartbeat_ms: args.heartbeat_ms,
+        piece_len: SNAPSHOT_PIECE_LEN,
         seed: args.seed.unwrap_or_else(rand::random),
         commit_on_minority: bugs.has(Bug::CommitOnMinority),
         commit_old_term: bugs.has(Bug::CommitOldTerm),

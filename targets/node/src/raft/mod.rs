@@ -4,10 +4,19 @@
 //! thesis "Consensus: Bridging Theory and Practice" (2014); sections are named where they are used.
 //!
 //! The law that the driver must keep: everything that [`Action::Save`] names is durable before any action that comes
-//! after it in the same batch is carried out.
+//! after it in the same batch is carried out. One exception: a leader's [`Message::Append`] may leave at once, while its
+//! own disk still writes (thesis, section 10.2.1). Its term became durable before anybody voted for it, and nothing counts
+//! as committed before the answers, which are seen after the disk is done.
 
 mod core;
+mod election;
+mod install;
 mod log;
+mod progress;
+mod reads;
+mod replication;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 
@@ -78,10 +87,14 @@ pub enum Message {
     VoteReply { term: Term, granted: bool },
     /// Entries after `prev_index`, or none as a sign of life. (Raft, section 5.3.)
     Append { term: Term, prev_index: Index, prev_term: Term, entries: Vec<Entry>, commit: Index, round: u64 },
-    /// The answer. `matched`: the last entry known to be the leader's, or, when refused, the last that may be.
-    AppendReply { term: Term, success: bool, matched: Index, round: u64 },
-    /// The state up to an entry that the leader no longer has. (Raft, section 7.) Answered like an append.
-    Install { term: Term, snapshot: Snapshot, round: u64 },
+    /// The answer to the message about `prev_index`. `matched`: the last entry known to be the leader's, or, when refused,
+    /// the last that may be.
+    AppendReply { term: Term, success: bool, prev_index: Index, matched: Index, round: u64 },
+    /// A piece of the state up to entry `index`, from byte `offset` on. (Raft, section 7.) The last piece is answered like
+    /// an append.
+    Install { term: Term, index: Index, last_term: Term, offset: usize, data: String, last: bool, round: u64 },
+    /// How much of the state up to entry `index` has arrived (bytes).
+    InstallReply { term: Term, index: Index, received: usize, round: u64 },
 }
 
 impl Message {
@@ -94,7 +107,8 @@ impl Message {
             | Self::VoteReply { term, .. }
             | Self::Append { term, .. }
             | Self::AppendReply { term, .. }
-            | Self::Install { term, .. } => *term,
+            | Self::Install { term, .. }
+            | Self::InstallReply { term, .. } => *term,
         }
     }
 }
