@@ -342,7 +342,7 @@ impl Server {
             match action {
                 Action::Save { hard, entries } => {
                     self.hard = *hard;
-                    self.storage.save(*hard, entries);
+                    self.storage.save(*hard, entries)?;
                     Metrics::add(&self.metrics.appended, entries.len() as u64);
                     dirty = true;
                 }

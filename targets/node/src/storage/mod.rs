@@ -9,7 +9,7 @@ mod wal;
 pub use wal::{Record, Wal, WalError};
 
 use crate::bug::{Bug, Bugs};
-use crate::raft::{Entry, HardState, Log, Snapshot};
+use crate::raft::{Entry, HardState, Index, Log, Snapshot, Term};
 use anyhow::{Context, bail};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -92,22 +92,38 @@ impl Storage {
             Some(index) => read_snapshot(&dir.join(format!("snapshot-{index}.json")))?,
             None => Snapshot { index: 0, term: 0, data: Arc::from("") },
         };
-        let generation = numbered(dir, "wal-", ".log")?.first().copied().unwrap_or(1);
+        let newest = numbered(dir, "wal-", ".log")?.first().copied();
+        if newest.is_none() && snapshot.index > 0 {
+            bail!(
+                "{} holds a snapshot but no log, so term and vote are lost; restore wal-*.log or remove the folder and \
+                 let this member catch up from the others",
+                dir.display()
+            );
+        }
+        let generation = newest.unwrap_or(1);
         let path = dir.join(format!("wal-{generation}.log"));
         let (wal, records, torn) = Wal::open(&path, bugs.has(Bug::NoFsync))?;
         sync_dir(dir)?;
-        let (hard, log) = replay(snapshot, records);
+        if newest.is_none() {
+            // The folder itself may be new.
+            dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_dir)?;
+        }
+        let (hard, log) = replay(snapshot, records).with_context(|| format!("cannot use {}", path.display()))?;
         let hard = if bugs.has(Bug::ForgetVote) { HardState::default() } else { hard };
         let storage = Self { dir: dir.to_owned(), wal, generation, bugs: bugs.clone(), _lock: lock };
         Ok((storage, Recovered { hard, log, torn }))
     }
 
     /// Queues what must be durable after the next [`sync`](Self::sync).
-    pub fn save(&mut self, hard: HardState, entries: &[Entry]) {
-        self.wal.append(&Record::Hard(hard));
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn save(&mut self, hard: HardState, entries: &[Entry]) -> anyhow::Result<()> {
+        self.wal.append(&Record::Hard(hard))?;
         for entry in entries {
-            self.wal.append(&Record::Entry(entry.clone()));
+            self.wal.append(&Record::Entry(entry.clone()))?;
         }
+        Ok(())
     }
 
     /// Makes what was queued durable.
@@ -127,8 +143,9 @@ impl Storage {
         let text = format!("{:08x}\n{json}", crc32fast::hash(json.as_bytes()));
         let path = self.dir.join(format!("snapshot-{}.json", snapshot.index));
         write_whole(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+        let base = Record::Base { index: snapshot.index, term: snapshot.term };
         let records: Vec<Record> =
-            std::iter::once(Record::Hard(hard)).chain(keep.iter().cloned().map(Record::Entry)).collect();
+            [base, Record::Hard(hard)].into_iter().chain(keep.iter().cloned().map(Record::Entry)).collect();
         let next = self.generation + 1;
         self.wal = Wal::rewrite(&self.dir.join(format!("wal-{next}.log")), &records, self.bugs.has(Bug::NoFsync))?;
         self.generation = next;
@@ -148,26 +165,46 @@ impl Storage {
 }
 
 /// The state that the records leave behind.
-fn replay(snapshot: Snapshot, records: Vec<Record>) -> (HardState, Log) {
+///
+/// # Errors
+/// When something is missing: then this member has forgotten what it promised to keep.
+fn replay(snapshot: Snapshot, records: Vec<Record>) -> anyhow::Result<(HardState, Log)> {
     let mut hard = HardState::default();
+    // What comes before the first entry, and its term.
+    let mut before: (Index, Term) = (0, 0);
     let mut entries: Vec<Entry> = Vec::new();
     for record in records {
         match record {
+            Record::Base { index, term } => before = (index, term),
             Record::Hard(state) => hard = state,
             Record::Entry(entry) => {
                 while entries.last().is_some_and(|last| last.index >= entry.index) {
                     entries.pop();
                 }
+                let last = entries.last().map_or(before.0, |last| last.index);
+                if entry.index != last + 1 {
+                    bail!("entry {} follows entry {last}: what is between them is missing", entry.index);
+                }
                 entries.push(entry);
             }
         }
     }
-    // After a crash between snapshot and new log, the old log may end before the snapshot does, or lack its successor.
-    entries.retain(|entry| entry.index > snapshot.index);
-    if entries.first().is_some_and(|first| first.index != snapshot.index + 1) {
+    if snapshot.index < before.0 {
+        bail!(
+            "it continues a snapshot up to entry {} that is not there; restore snapshot-{}.json or remove the folder and \
+             let this member catch up from the others",
+            before.0,
+            before.0
+        );
+    }
+    // After a crash between snapshot and new log, the old log may end before the snapshot does, or belong to another
+    // history: entries may only follow the snapshot if the log has the snapshot's last entry with the same term.
+    let same = before == (snapshot.index, snapshot.term)
+        || entries.iter().any(|entry| (entry.index, entry.term) == (snapshot.index, snapshot.term));
+    if !same {
         entries.clear();
     }
-    (hard, Log::new(snapshot, entries))
+    Ok((hard, Log::new(snapshot, entries)))
 }
 
 #[cfg(test)]
@@ -185,8 +222,8 @@ mod tests {
         {
             let (mut storage, found) = Storage::open(dir.path(), &bugs).unwrap();
             assert_eq!(found.log.last_index(), 0);
-            storage.save(HardState { term: 1, vote: Some(0) }, &[entry(1, 1), entry(2, 1), entry(3, 1)]);
-            storage.save(HardState { term: 2, vote: None }, &[entry(2, 2)]);
+            storage.save(HardState { term: 1, vote: Some(0) }, &[entry(1, 1), entry(2, 1), entry(3, 1)]).unwrap();
+            storage.save(HardState { term: 2, vote: None }, &[entry(2, 2)]).unwrap();
             storage.sync().unwrap();
             assert!(Storage::open(dir.path(), &bugs).unwrap_err().to_string().contains("another node"));
         }
@@ -197,7 +234,7 @@ mod tests {
             assert_eq!(found.log.entries(), [entry(1, 1), entry(2, 2)]);
             let snapshot = Snapshot { index: 1, term: 1, data: Arc::from("state") };
             storage.compact(hard, &snapshot, &[entry(2, 2)]).unwrap();
-            storage.save(hard, &[entry(3, 2)]);
+            storage.save(hard, &[entry(3, 2)]).unwrap();
             storage.sync().unwrap();
         }
         let (_, found) = Storage::open(dir.path(), &bugs).unwrap();
@@ -220,12 +257,44 @@ mod tests {
         assert!(error.contains("snapshot-5.json is damaged"), "{error}");
     }
 
+    /// A crash after the snapshot was written, before the log was.
+    #[test]
+    fn a_snapshot_of_another_history_takes_nothing_from_the_old_log() {
+        let snapshot = |term| Snapshot { index: 2, term, data: Arc::from("state") };
+        let old = || vec![Record::Entry(entry(1, 1)), Record::Entry(entry(2, 3)), Record::Entry(entry(3, 3))];
+        assert_eq!(replay(snapshot(3), old()).unwrap().1.entries(), [entry(3, 3)]);
+        let (_, log) = replay(snapshot(5), old()).unwrap();
+        assert_eq!((log.last_index(), log.last_term()), (2, 5));
+        let short = vec![Record::Entry(entry(1, 1))];
+        assert_eq!(replay(snapshot(5), short).unwrap().1.last_index(), 2);
+    }
+
+    #[test]
+    fn missing_files_are_noticed() {
+        let make = || {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut storage, _) = Storage::open(dir.path(), &Bugs::default()).unwrap();
+            let snapshot = Snapshot { index: 5, term: 1, data: Arc::from("state") };
+            storage.compact(HardState::default(), &snapshot, &[entry(6, 1)]).unwrap();
+            dir
+        };
+        for (gone, said) in [("snapshot-5.json", "snapshot up to entry 5 that is not there"), ("wal-2.log", "no log")] {
+            let dir = make();
+            fs::remove_file(dir.path().join(gone)).unwrap();
+            let error = format!("{:#}", Storage::open(dir.path(), &Bugs::default()).unwrap_err());
+            assert!(error.contains(said), "{error}");
+        }
+        let gap = vec![Record::Entry(entry(1, 1)), Record::Entry(entry(3, 1))];
+        let start = Snapshot { index: 0, term: 0, data: Arc::from("") };
+        assert!(replay(start, gap).unwrap_err().to_string().contains("entry 3 follows entry 1"));
+    }
+
     #[test]
     fn forgetting_the_vote_is_a_bug_one_can_plant() {
         let dir = tempfile::tempdir().unwrap();
         {
             let (mut storage, _) = Storage::open(dir.path(), &Bugs::default()).unwrap();
-            storage.save(HardState { term: 7, vote: Some(2) }, &[]);
+            storage.save(HardState { term: 7, vote: Some(2) }, &[]).unwrap();
             storage.sync().unwrap();
         }
         let bugs = Bugs(vec![Bug::ForgetVote]);

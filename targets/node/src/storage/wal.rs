@@ -1,21 +1,30 @@
 //! The write-ahead log: one file, appended to, checksummed.
 //!
 //! ```text
-//! record = u32 LE length of the rest | u32 LE CRC-32 of the rest | JSON of a Record
+//! frame = u32 LE length of the rest | u32 LE CRC-32 of the rest | JSON list of Records
 //! ```
 //!
-//! A crash may tear the last write: a damaged end is cut off. Damage with a good record behind it cannot come from a torn
-//! write, so the log is refused then: silently forgetting what was promised is the one thing that storage must not do.
+//! What becomes durable together is one frame, so a write that a crash tears, in whatever order its pages reach the disk,
+//! is one damaged frame at the end, and cut off. Damage with a good frame behind it cannot come from a torn write, so the
+//! log is refused then: silently forgetting what was promised is the one thing that storage must not do.
+//!
+//! What it cannot do: tell a last frame that rotted after it was synced from one that was torn.
 
-use crate::raft::{Entry, HardState};
+use crate::raft::{Entry, HardState, Index, Term};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A longer record is no record (bytes).
-const RECORD_LEN_MAX: usize = 64 << 20;
+/// A longer frame is no frame (bytes).
+const FRAME_LEN_MAX: usize = 64 << 20;
+
+/// A frame that is longer takes no more records (bytes), so that with the largest request it stays below the maximum.
+const FRAME_LEN_FULL: usize = 16 << 20;
+
+/// Length and checksum before a frame's records (bytes).
+const HEADER_LEN: usize = 8;
 
 /// Planted bug `no-fsync`: what is held back in memory is written this long after.
 const HELD_BACK: Duration = Duration::from_secs(1);
@@ -24,6 +33,13 @@ const HELD_BACK: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
+    /// The log continues a snapshot that ends here: without that, or a later one, it is of no use. Always the first.
+    Base {
+        /// The last entry of the snapshot.
+        index: Index,
+        /// Its term.
+        term: Term,
+    },
     /// Replaces the hard state.
     Hard(HardState),
     /// Replaces everything from its index on.
@@ -35,7 +51,7 @@ pub enum Record {
 pub struct Wal {
     file: File,
     path: PathBuf,
-    buffer: Vec<u8>,
+    pending: Frames,
     /// Planted bug: since when something is held back.
     held_since: Option<Instant>,
     no_fsync: bool,
@@ -67,26 +83,53 @@ pub enum WalError {
     },
 }
 
-/// The record at the start of `bytes`, and its length.
-fn parse(bytes: &[u8]) -> Option<(Record, usize)> {
+/// The records at the start of `bytes`, and the length of their frame.
+fn parse(bytes: &[u8]) -> Option<(Vec<Record>, usize)> {
     let word = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     let (len, crc) = (word(0)? as usize, word(4)?);
-    // An empty record would make a run of zeros valid.
-    if len == 0 || len > RECORD_LEN_MAX {
+    // An empty frame would make a run of zeros valid.
+    if len == 0 || len > FRAME_LEN_MAX {
         return None;
     }
-    let body = bytes.get(8..8 + len)?;
+    let body = bytes.get(HEADER_LEN..HEADER_LEN + len)?;
     if crc32fast::hash(body) != crc {
         return None;
     }
-    Some((serde_json::from_slice(body).ok()?, 8 + len))
+    Some((serde_json::from_slice(body).ok()?, HEADER_LEN + len))
 }
 
-fn encode(record: &Record, out: &mut Vec<u8>) {
-    let body = serde_json::to_vec(record).unwrap_or_default();
-    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    out.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-    out.extend_from_slice(&body);
+/// Frames being built.
+#[derive(Debug, Default)]
+struct Frames {
+    bytes: Vec<u8>,
+    /// Where the open frame begins.
+    open: Option<usize>,
+}
+
+impl Frames {
+    fn push(&mut self, record: &Record) -> io::Result<()> {
+        match self.open {
+            Some(_) => self.bytes.push(b','),
+            None => {
+                self.open = Some(self.bytes.len());
+                self.bytes.extend_from_slice(&[0; HEADER_LEN]);
+                self.bytes.push(b'[');
+            }
+        }
+        serde_json::to_writer(&mut self.bytes, record)?;
+        if self.open.is_some_and(|at| self.bytes.len() - at >= FRAME_LEN_FULL) {
+            self.seal();
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self) {
+        let Some(at) = self.open.take() else { return };
+        self.bytes.push(b']');
+        let (head, body) = self.bytes[at..].split_at_mut(HEADER_LEN);
+        head[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
+        head[4..].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    }
 }
 
 /// All records of a log, and how many bytes of it are good.
@@ -96,8 +139,8 @@ fn encode(record: &Record, out: &mut Vec<u8>) {
 fn scan(path: &Path, bytes: &[u8]) -> Result<(Vec<Record>, usize), WalError> {
     let mut records = Vec::new();
     let mut at = 0;
-    while let Some((record, len)) = parse(&bytes[at..]) {
-        records.push(record);
+    while let Some((frame, len)) = parse(&bytes[at..]) {
+        records.extend(frame);
         at += len;
     }
     for good in at + 1..bytes.len() {
@@ -124,13 +167,21 @@ impl Wal {
             file.sync_all().map_err(io)?;
         }
         file.seek(SeekFrom::End(0)).map_err(io)?;
-        let wal = Self { file, path: path.to_owned(), buffer: Vec::new(), held_since: None, no_fsync };
+        let wal = Self { file, path: path.to_owned(), pending: Frames::default(), held_since: None, no_fsync };
         Ok((wal, records, bytes.len() - good))
     }
 
+    fn io(&self) -> impl Fn(io::Error) -> WalError + use<> {
+        let path = self.path.clone();
+        move |error| WalError::Io { path: path.clone(), error }
+    }
+
     /// Queues a record for the next [`sync`](Self::sync).
-    pub fn append(&mut self, record: &Record) {
-        encode(record, &mut self.buffer);
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn append(&mut self, record: &Record) -> Result<(), WalError> {
+        self.pending.push(record).map_err(self.io())
     }
 
     /// Makes everything that was appended durable.
@@ -138,7 +189,7 @@ impl Wal {
     /// # Errors
     /// When the disk says no: after a failed fsync nobody knows what is on it, so the node must stop.
     pub fn sync(&mut self) -> Result<(), WalError> {
-        if self.buffer.is_empty() {
+        if self.pending.bytes.is_empty() {
             return Ok(());
         }
         if self.no_fsync {
@@ -148,12 +199,11 @@ impl Wal {
             }
             self.held_since = None;
         }
-        let path = self.path.clone();
-        let io = |error| WalError::Io { path, error };
-        self.file.write_all(&self.buffer).map_err(io.clone())?;
-        self.buffer.clear();
+        self.pending.seal();
+        self.file.write_all(&self.pending.bytes).map_err(self.io())?;
+        self.pending.bytes.clear();
         if !self.no_fsync {
-            self.file.sync_data().map_err(io)?;
+            self.file.sync_data().map_err(self.io())?;
         }
         Ok(())
     }
@@ -163,9 +213,11 @@ impl Wal {
     /// # Errors
     /// When the disk says no; the old log is then still there.
     pub fn rewrite(path: &Path, records: &[Record], no_fsync: bool) -> Result<Self, WalError> {
-        let mut buffer = Vec::new();
-        records.iter().for_each(|record| encode(record, &mut buffer));
-        super::write_whole(path, &buffer).map_err(|error| WalError::Io { path: path.to_owned(), error })?;
+        let io = |error| WalError::Io { path: path.to_owned(), error };
+        let mut frames = Frames::default();
+        records.iter().try_for_each(|record| frames.push(record)).map_err(io)?;
+        frames.seal();
+        super::write_whole(path, &frames.bytes).map_err(io)?;
         Ok(Self::open(path, no_fsync)?.0)
     }
 }
@@ -180,10 +232,16 @@ mod tests {
         vec![Record::Hard(HardState { term: 2, vote: Some(1) }), entry(1, "a"), entry(2, "{\"x\":[1,2]}"), entry(3, "")]
     }
 
+    /// A frame for the first two records, one for each of the others.
     fn bytes() -> Vec<u8> {
-        let mut out = Vec::new();
-        records().iter().for_each(|record| encode(record, &mut out));
-        out
+        let mut frames = Frames::default();
+        for (n, record) in records().iter().enumerate() {
+            frames.push(record).unwrap();
+            if n > 0 {
+                frames.seal();
+            }
+        }
+        frames.bytes
     }
 
     #[test]
@@ -192,6 +250,7 @@ mod tests {
         for len in 0..=bytes.len() {
             let (found, good) = scan(Path::new("wal"), &bytes[..len]).unwrap();
             assert_eq!(found, records()[..found.len()]);
+            assert_ne!(found.len(), 1, "a frame is there as a whole or not at all");
             assert!(good <= len);
         }
         assert_eq!(scan(Path::new("wal"), &bytes).unwrap().0, records());
@@ -201,15 +260,16 @@ mod tests {
     fn a_flipped_bit_is_never_silent() {
         let whole = bytes();
         let last = {
-            let mut out = Vec::new();
-            encode(&records()[3], &mut out);
-            whole.len() - out.len()
+            let mut frames = Frames::default();
+            frames.push(&records()[3]).unwrap();
+            frames.seal();
+            whole.len() - frames.bytes.len()
         };
         for bit in 0..whole.len() * 8 {
             let mut damaged = whole.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             match scan(Path::new("wal"), &damaged) {
-                // Damage in the last record looks like a torn write.
+                // Damage in the last frame looks like a torn write.
                 Ok((found, _)) => {
                     assert!(bit / 8 >= last, "bit {bit}");
                     assert_eq!(found, records()[..3]);
@@ -218,6 +278,39 @@ mod tests {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// A crash may let the pages of one write reach the disk in any order: zeros anywhere in the last frame.
+    #[test]
+    fn pages_of_the_last_write_may_be_missing() {
+        let mut frames = Frames::default();
+        frames.push(&records()[0]).unwrap();
+        frames.seal();
+        let durable = frames.bytes.len();
+        records()[1..].iter().for_each(|record| frames.push(record).unwrap());
+        frames.seal();
+        let whole = frames.bytes;
+        for from in durable..whole.len() {
+            for to in from + 1..=whole.len() {
+                let mut torn = whole.clone();
+                torn[from..to].fill(0);
+                if torn == whole {
+                    continue;
+                }
+                assert_eq!(scan(Path::new("wal"), &torn).unwrap(), (records()[..1].to_vec(), durable));
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_batch_becomes_several_frames() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wal");
+        let data: Arc<str> = Arc::from("x".repeat(FRAME_LEN_FULL / 3));
+        let records: Vec<Record> =
+            (1..=8).map(|index| Record::Entry(Entry { index, term: 1, data: data.clone() })).collect();
+        Wal::rewrite(&path, &records, false).unwrap();
+        assert!(Wal::open(&path, false).unwrap().1 == records);
     }
 
     #[test]
@@ -229,7 +322,7 @@ mod tests {
         std::fs::write(&path, &torn).unwrap();
         let (mut wal, found, cut) = Wal::open(&path, false).unwrap();
         assert_eq!((found.len(), cut), (4, 6));
-        wal.append(&Record::Hard(HardState { term: 9, vote: None }));
+        wal.append(&Record::Hard(HardState { term: 9, vote: None })).unwrap();
         wal.sync().unwrap();
         let (_, found, _) = Wal::open(&path, false).unwrap();
         assert_eq!(found.last(), Some(&Record::Hard(HardState { term: 9, vote: None })));
