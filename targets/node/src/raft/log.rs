@@ -93,3 +93,40 @@ impl Log {
         &self.entries
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn log(terms: &[Term]) -> Log {
+        let entry = |(i, term): (usize, &Term)| Entry { index: i as u64 + 1, term: *term, data: Arc::from("") };
+        Log::new(snapshot(0, 0), terms.iter().enumerate().map(entry).collect())
+    }
+
+    fn snapshot(index: Index, term: Term) -> Snapshot {
+        Snapshot { index, term, data: Arc::from("") }
+    }
+
+    #[test]
+    fn only_what_follows_a_snapshot_stays() {
+        for (index, term, left) in [(2, 1, 2), (3, 3, 1), (4, 3, 0), (9, 4, 0), (2, 2, 0), (0, 0, 4)] {
+            let mut log = log(&[1, 1, 3, 3]);
+            log.compact(snapshot(index, term));
+            assert_eq!(log.entries().len(), left, "after a snapshot up to entry {index} of term {term}");
+            assert_eq!(log.last_index(), index + left as u64);
+        }
+    }
+
+    #[test]
+    fn positions() {
+        let mut log = log(&[1, 1, 3, 3]);
+        assert_eq!((log.first_of_term(4), log.first_of_term(2), log.first_of_term(9)), (3, 1, 9));
+        log.compact(snapshot(1, 1));
+        assert_eq!((log.term_at(0), log.term_at(1), log.term_at(4), log.term_at(5)), (None, Some(1), Some(3), None));
+        assert_eq!(log.range(1, 3).iter().map(|e| e.index).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(log.after(2, 9).len(), 2);
+        log.put(&[Entry { index: 3, term: 4, data: Arc::from("") }]);
+        assert_eq!((log.last_index(), log.last_term()), (3, 4));
+    }
+}

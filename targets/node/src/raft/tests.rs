@@ -117,3 +117,31 @@ fn a_working_leader_is_not_deposed() {
         assert_eq!((raft.term(), raft.role()), (term, role));
     }
 }
+
+/// Raft, section 5.4.1; pre-votes, which ask the same, would hide it from the simulation.
+#[test]
+fn votes_only_for_who_has_it_all() {
+    let (mut world, leader) = calm();
+    let voter = (leader + 1) % 3;
+    let raft = world.members[voter].clone().unwrap();
+    let (term, last_index, last_term) = (raft.term() + 1, raft.log().last_index(), raft.log().last_term());
+    // Long after it heard of its leader.
+    world.now += 1000;
+    for (index, of, granted) in [
+        (last_index, last_term, true),
+        (last_index + 9, last_term, true),
+        (1, last_term + 1, true),
+        (last_index - 1, last_term, false),
+        (last_index + 9, last_term - 1, false),
+    ] {
+        let message = Message::Vote { term, last_index: index, last_term: of };
+        let actions = raft.clone().step(world.now, Event::Receive { from: leader, message });
+        let saved =
+            actions.iter().position(|action| matches!(action, Action::Save { hard, .. } if hard.vote.is_some()));
+        let reply = Action::Send { to: leader, message: Message::VoteReply { term, granted } };
+        let sent = actions.iter().position(|action| *action == reply);
+        assert!(sent.is_some(), "entry {index} of term {of}: {actions:?}");
+        assert_eq!(saved.is_some(), granted);
+        assert!(saved <= sent, "a vote is saved before it is sent");
+    }
+}
