@@ -66,9 +66,42 @@ struct Session {
 
 /// The whole state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Saved")]
 pub struct Store {
     values: BTreeMap<String, Json>,
     sessions: BTreeMap<String, Session>,
+    /// Which session was used last at which entry.
+    #[serde(skip_serializing)]
+    by_use: BTreeMap<u64, String>,
+    /// Sum of [`fingerprint`] over all keys: kept up to date, because a node is asked for it at any time.
+    #[serde(skip_serializing)]
+    hash: u64,
+}
+
+/// What a snapshot holds of a [`Store`]; the rest follows from it.
+#[derive(Deserialize)]
+struct Saved {
+    values: BTreeMap<String, Json>,
+    sessions: BTreeMap<String, Session>,
+}
+
+impl From<Saved> for Store {
+    fn from(Saved { values, sessions }: Saved) -> Self {
+        let by_use = sessions.iter().map(|(name, session)| (session.used, name.clone())).collect();
+        let hash = values.iter().fold(0, |sum: u64, (key, value)| sum.wrapping_add(fingerprint(key, value)));
+        Self { values, sessions, by_use, hash }
+    }
+}
+
+/// FNV-1a, then the last step of SplitMix64, without which sums of similar keys would look alike.
+fn fingerprint(key: &str, value: &Json) -> u64 {
+    let value = value.to_string();
+    // No text holds the byte 0xff, so key and value cannot run into each other.
+    let bytes = key.bytes().chain([0xff]).chain(value.bytes());
+    let sum = bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let sum = (sum ^ (sum >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let sum = (sum ^ (sum >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    sum ^ (sum >> 31)
 }
 
 impl Store {
@@ -84,54 +117,60 @@ impl Store {
 
     /// Applies the request in entry `index`. `dedupe` is false only with the planted bug `apply-twice`.
     pub fn apply(&mut self, index: u64, request: Request, dedupe: bool) -> Applied {
-        if dedupe && let Some(session) = self.sessions.get_mut(&request.session) {
-            if request.sequence == session.sequence {
-                session.used = index;
-                return session.applied.clone();
-            }
-            if request.sequence < session.sequence {
-                return Applied::Old;
-            }
-        }
-        let applied = self.change(request.command);
+        let known = self.sessions.get(&request.session).filter(|_| dedupe);
+        let applied = match known {
+            Some(session) if request.sequence < session.sequence => return Applied::Old,
+            Some(session) if request.sequence == session.sequence => session.applied.clone(),
+            _ => self.change(request.command),
+        };
         let session = Session { sequence: request.sequence, applied: applied.clone(), used: index };
-        self.sessions.insert(request.session, session);
-        if self.sessions.len() > SESSIONS_MAX {
+        if let Some(before) = self.sessions.insert(request.session.clone(), session) {
+            self.by_use.remove(&before.used);
+        }
+        self.by_use.insert(index, request.session);
+        if self.sessions.len() > SESSIONS_MAX
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
             // By the log's own clock, so that every replica forgets the same one.
-            let oldest = self.sessions.iter().min_by_key(|(_, s)| s.used).map(|(name, _)| name.clone());
-            oldest.and_then(|name| self.sessions.remove(&name));
+            self.sessions.remove(&oldest);
         }
         applied
     }
 
     fn change(&mut self, command: Command) -> Applied {
-        let set = |values: &mut BTreeMap<String, Json>, key: String, value: Json| {
-            if value.is_null() {
-                values.remove(&key)
-            } else {
-                values.insert(key, value)
-            };
-            Applied::Done
-        };
         match command {
-            Command::Put { key, value } => set(&mut self.values, key, value),
-            Command::Delete { key } => set(&mut self.values, key, Json::Null),
+            Command::Put { key, value } => self.set(key, value),
+            Command::Delete { key } => self.set(key, Json::Null),
             Command::Cas { key, expected, new } => {
                 let current = self.get(&key);
-                if current == expected { set(&mut self.values, key, new) } else { Applied::Mismatch(current) }
+                if current == expected { self.set(key, new) } else { Applied::Mismatch(current) }
             }
         }
     }
 
-    /// Checksum of the state, the same on every replica at the same entry.
-    pub fn hash(&self) -> u32 {
-        crc32fast::hash(serde_json::to_string(&self.values).unwrap_or_default().as_bytes())
+    fn set(&mut self, key: String, value: Json) -> Applied {
+        if let Some(before) = self.values.get(&key) {
+            self.hash = self.hash.wrapping_sub(fingerprint(&key, before));
+        }
+        if value.is_null() {
+            self.values.remove(&key);
+        } else {
+            self.hash = self.hash.wrapping_add(fingerprint(&key, &value));
+            self.values.insert(key, value);
+        }
+        Applied::Done
+    }
+
+    /// Checksum of the values, the same on every replica at the same entry. O(1).
+    pub fn hash(&self) -> u64 {
+        self.hash
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn request(sequence: u64, command: Command) -> Request {
@@ -169,7 +208,41 @@ mod tests {
             let command = Command::Delete { key: "a".to_owned() };
             store.apply(n, Request { session: format!("s{n}"), sequence: 1, command }, true);
         }
-        assert_eq!(store.sessions.len(), SESSIONS_MAX);
+        assert_eq!((store.sessions.len(), store.by_use.len()), (SESSIONS_MAX, SESSIONS_MAX));
         assert!(!store.sessions.contains_key("s0"));
+        assert!(store.sessions.contains_key("s50"));
+    }
+
+    proptest! {
+        /// A replica that comes from a snapshot is the same in everything as one that applied all entries, whenever the
+        /// snapshot was taken; and the checksum tells different values apart.
+        #[test]
+        fn a_snapshot_loses_nothing(
+            requests in prop::collection::vec((0..4u64, 0..6u64, 0..3u8, 0..3i64, 0..3i64), 0..60),
+            at in 0..60usize,
+        ) {
+            let requests = requests.into_iter().map(|(session, sequence, key, a, b)| {
+                let key = format!("k{key}");
+                let command = match (a, b) {
+                    (0, 0) => Command::Delete { key },
+                    (0, _) => Command::Put { key, value: json!(b) },
+                    _ => Command::Cas { key, expected: json!(a), new: json!(b) },
+                };
+                Request { session: format!("s{session}"), sequence, command }
+            });
+            let (mut whole, mut restored) = (Store::default(), Store::default());
+            for (n, request) in requests.enumerate() {
+                if n == at {
+                    restored = serde_json::from_str(&serde_json::to_string(&whole).unwrap()).unwrap();
+                }
+                let before = whole.clone();
+                let answer = whole.apply(n as u64 + 1, request.clone(), true);
+                if n >= at {
+                    prop_assert_eq!(restored.apply(n as u64 + 1, request, true), answer);
+                    prop_assert_eq!(&restored, &whole);
+                }
+                prop_assert_eq!(before.hash() == whole.hash(), before.values == whole.values);
+            }
+        }
     }
 }

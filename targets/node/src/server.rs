@@ -7,7 +7,7 @@ use crate::bug::{Bug, Bugs};
 use crate::kv::{Applied, Request, Store};
 use crate::metrics::Metrics;
 use crate::peers::{PeerMessage, Peers};
-use crate::raft::{Action, Entry, Event, HardState, Index, Member, Raft, Role, Snapshot, Term, Token};
+use crate::raft::{Action, Entry, Event, HardState, Index, Member, Message, Raft, Role, Snapshot, Term, Token};
 use crate::storage::{Recovered, Storage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -23,6 +23,9 @@ const TICK: Duration = Duration::from_millis(5);
 const BATCH_MAX: usize = 1024;
 /// A request without an answer for this long is sent again, to whoever leads then.
 const RETRY_AFTER: Duration = Duration::from_millis(400);
+
+/// While a member is being sent a snapshot, the next one is taken after this many times the usual number of entries.
+const PATIENCE: u64 = 10;
 
 /// What comes in.
 #[derive(Debug)]
@@ -91,10 +94,19 @@ enum Origin {
     Peer(Member, Token),
 }
 
+/// A proposal in our log, while we lead.
+#[derive(Debug)]
+struct Accepted {
+    term: Term,
+    origin: Origin,
+    since: Instant,
+}
+
 /// A client's request on its way.
 #[derive(Debug)]
 struct Waiting {
     what: What,
+    since: Instant,
     deadline: Instant,
     reply: oneshot::Sender<Answer>,
     /// When to send it (again).
@@ -130,7 +142,7 @@ pub struct Server {
     /// Tokens of proposals and reads inside Raft.
     origins: HashMap<Token, Origin>,
     /// Accepted proposals by entry.
-    accepted: BTreeMap<Index, (Term, Origin)>,
+    accepted: BTreeMap<Index, Accepted>,
     actions: Vec<Action>,
 }
 
@@ -237,7 +249,8 @@ impl Server {
     fn enter(&mut self, what: What, deadline: Instant, reply: oneshot::Sender<Answer>) {
         Metrics::add(&self.metrics.requests, 1);
         let token = self.token();
-        let waiting = Waiting { what, deadline, reply, next_try: Instant::now(), tries: 0, read_index: None };
+        let now = Instant::now();
+        let waiting = Waiting { what, since: now, deadline, reply, next_try: now, tries: 0, read_index: None };
         self.waiting.insert(token, waiting);
         self.try_now(token);
     }
@@ -307,6 +320,9 @@ impl Server {
         if index <= self.applied {
             let Some(What::Read(key)) = self.waiting.get(&token).map(|w| &w.what) else { return };
             let value = self.store.get(key);
+            if let Some(waiting) = self.waiting.get(&token) {
+                self.metrics.reads.observe(waiting.since.elapsed());
+            }
             self.answer(token, Answer::Value(value));
         } else if let Some(waiting) = self.waiting.get_mut(&token) {
             waiting.read_index = Some(index);
@@ -329,14 +345,20 @@ impl Server {
             // Without a single try it cannot be in any log.
             let definite = self.waiting.get(&token).is_some_and(|waiting| waiting.tries == 0);
             let why = if definite { "no leader" } else { "no answer in time" };
+            Metrics::add(&self.metrics.given_up, 1);
             self.answer(token, Answer::NoAnswer { why, definite });
         }
         due.into_iter().for_each(|token| self.try_now(token));
     }
 
-    /// Does what Raft asked for: disk first, then everything else in order.
+    /// Does what Raft asked for: disk first, then everything else in order. Only a leader's entries leave before, so that
+    /// all disks write at once (see the law in [`raft`](crate::raft)).
     fn carry_out(&mut self) -> anyhow::Result<()> {
-        let actions = std::mem::take(&mut self.actions);
+        let mut actions = std::mem::take(&mut self.actions);
+        let is_early = |action: &mut Action| matches!(action, Action::Send { message: Message::Append { .. }, .. });
+        for early in actions.extract_if(.., is_early).collect::<Vec<_>>() {
+            self.act(early)?;
+        }
         let mut dirty = false;
         for action in &actions {
             match action {
@@ -356,12 +378,14 @@ impl Server {
         let begun = Instant::now();
         self.storage.sync()?;
         if dirty {
-            Metrics::add(&self.metrics.syncs, 1);
-            Metrics::add(&self.metrics.sync_us, begun.elapsed().as_micros() as u64);
+            self.metrics.syncs.observe(begun.elapsed());
         }
         for action in actions {
             self.act(action)?;
         }
+        Metrics::set(&self.metrics.term, self.raft.term());
+        Metrics::set(&self.metrics.commit, self.raft.commit());
+        Metrics::set(&self.metrics.leads, u64::from(self.raft.role() == Role::Leader));
         Ok(())
     }
 
@@ -385,17 +409,18 @@ impl Server {
             }
             Action::Accepted { token, index, term } => {
                 if let Some(origin) = self.origins.remove(&token) {
-                    self.accepted.insert(index, (term, origin));
+                    let entry = Accepted { term, origin, since: Instant::now() };
+                    if let Some(lost) = self.accepted.insert(index, entry) {
+                        self.tell(lost.origin, None);
+                    }
                 }
             }
-            Action::Refused { token } => match self.origins.remove(&token) {
-                Some(Origin::Local(token)) => self.again_soon(token),
-                Some(Origin::Peer(peer, token)) => {
-                    // It does not matter which kind of request it was: both answers say the same.
-                    self.peers.send(peer, PeerMessage::Proposed { token, done: None });
+            // It does not matter which kind of request it was: both answers say the same.
+            Action::Refused { token } => {
+                if let Some(origin) = self.origins.remove(&token) {
+                    self.tell(origin, None);
                 }
-                None => {}
-            },
+            }
             Action::ReadAt { token, index } => match self.origins.remove(&token) {
                 Some(Origin::Local(token)) => self.may_read(token, index),
                 Some(Origin::Peer(peer, token)) => {
@@ -423,21 +448,34 @@ impl Server {
     fn apply(&mut self, entry: &Entry) -> anyhow::Result<()> {
         Metrics::add(&self.metrics.applied, 1);
         (self.applied, self.applied_term) = (entry.index, entry.term);
+        // Another term's entry in this place: ours was overwritten, and whoever waits for it tries again.
         let accepted = self.accepted.remove(&entry.index);
+        let (ours, lost) = match accepted {
+            Some(accepted) if accepted.term == entry.term => (Some(accepted), None),
+            lost => (None, lost),
+        };
+        if let Some(lost) = lost {
+            self.tell(lost.origin, None);
+        }
         if entry.data.is_empty() {
             return Ok(());
         }
         let request: Request = serde_json::from_str(&entry.data)?;
         let applied = self.store.apply(entry.index, request, !self.bugs.has(Bug::ApplyTwice));
-        let Some((term, origin)) = accepted else { return Ok(()) };
-        // Another term's entry in this place: ours was overwritten, and whoever waits for it tries again.
-        let done = (term == entry.term).then_some(Done { index: entry.index, applied });
+        if let Some(ours) = ours {
+            self.metrics.commits.observe(ours.since.elapsed());
+            self.tell(ours.origin, Some(Done { index: entry.index, applied }));
+        }
+        Ok(())
+    }
+
+    /// Tells whoever waits for a proposal what came of it; `None`: not here, try again.
+    fn tell(&mut self, origin: Origin, done: Option<Done>) {
         match (origin, done) {
             (Origin::Local(token), Some(done)) => self.answer(token, Answer::Done(done)),
             (Origin::Local(token), None) => self.again_soon(token),
             (Origin::Peer(peer, token), done) => self.peers.send(peer, PeerMessage::Proposed { token, done }),
         }
-        Ok(())
     }
 
     fn release_reads(&mut self) {
@@ -451,7 +489,10 @@ impl Server {
     }
 
     fn snapshot(&mut self) -> anyhow::Result<()> {
-        if self.applied < self.raft.log().base() + self.snapshot_every {
+        let grown = self.applied.saturating_sub(self.raft.log().base());
+        // Whoever is being sent a snapshot needs the log after it, unless that takes for ever.
+        let patience = if self.raft.is_installing() { PATIENCE } else { 1 };
+        if grown < self.snapshot_every.saturating_mul(patience) {
             return Ok(());
         }
         let data = Arc::from(serde_json::to_string(&self.store)?);
@@ -483,7 +524,7 @@ impl Server {
             "snapshot_index": self.raft.log().base(),
             "peers": self.names,
             "keys": self.store.keys(),
-            "state_hash": format!("{:08x}", self.store.hash()),
+            "state_hash": format!("{:016x}", self.store.hash()),
         })
     }
 }
