@@ -55,7 +55,11 @@ fn read(section: &mut Section) -> Result<Box<dyn Target>, ConfigError> {
     )?;
     let heartbeat = section.get("heartbeat", Duration::from_millis(60), "pause between a leader's signs of life")?;
     let args = section.get("args", Vec::<String>::new(), "more arguments for `squall node`")?;
-    if heartbeat * 2 > election_timeout {
+    if heartbeat < Duration::from_millis(1) {
+        return Err(section.error("`heartbeat` must be at least 1ms"));
+    }
+    // Divided, since a product of what people write may overflow.
+    if heartbeat > election_timeout / 2 {
         return Err(section.error("`election_timeout` must be at least twice `heartbeat`"));
     }
     if snapshot_every == 0 {
