@@ -48,7 +48,9 @@ fn one_node_answers_everything() {
     assert_eq!(send("GET", "/healthz", "").0, 200);
     let metrics = send("GET", "/metrics", "").1;
     let metrics = metrics.as_str().unwrap();
-    for line in ["squall_node_elections_won_total 1", "# TYPE squall_node_syncs_total counter"] {
+    for line in
+        ["squall_node_elections_won_total 1", "# TYPE squall_node_sync_seconds histogram", "squall_node_is_leader 1"]
+    {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
 }
