@@ -12,6 +12,7 @@ pub mod registry;
 pub mod report;
 pub mod run;
 pub mod seed;
+pub mod signals;
 pub mod stats;
 pub mod store;
 pub mod target;

@@ -110,10 +110,10 @@ pub(crate) async fn heal_all(cluster: &Cluster) -> anyhow::Result<()> {
     join_all(all).await.into_iter().collect()
 }
 
-/// What the target's process on `node` is doing.
-pub(crate) async fn state(target: &dyn Target, node: &Node) -> anyhow::Result<ProcessState> {
+/// What the target's process on `node` is doing; `None` when it was never started, as with a target without processes.
+pub(crate) async fn state(target: &dyn Target, node: &Node) -> anyhow::Result<Option<ProcessState>> {
     match node.control.call(Request::Status { name: target.process().to_owned() }).await? {
-        Reply::Process(status) => Ok(status.state),
+        Reply::Process(status) => Ok(status.pid.map(|_| status.state)),
         other => bail!("{}: the agent answered a status with {other:?}", node.name),
     }
 }

@@ -98,19 +98,15 @@ impl Nemesis for PlannedNemesis {
 async fn heal_once(context: &NemesisContext) -> anyhow::Result<()> {
     let (cluster, target) = (&context.cluster, &context.target);
     hands::heal_all(cluster).await?;
-    if target.logs().is_empty() {
-        // Nothing runs on the nodes (the no-op target).
-        return Ok(());
-    }
     for node in &cluster.nodes {
-        if hands::state(&**target, node).await? == ProcessState::Gone {
+        if hands::state(&**target, node).await? == Some(ProcessState::Gone) {
             target.start(cluster, node).await.with_context(|| format!("cannot start again on {}", node.name))?;
         }
     }
     for node in &cluster.nodes {
         match hands::state(&**target, node).await? {
-            ProcessState::Running => {}
-            other => bail!("{} on {} is {other:?} after healing", target.name(), node.name),
+            Some(ProcessState::Running) | None => {}
+            Some(other) => bail!("{} on {} is {other:?} after healing", target.name(), node.name),
         }
     }
     let cut = hands::unreachable(cluster).await?;

@@ -66,6 +66,14 @@ impl Http {
     }
 }
 
+/// The server's own words for an error, else its status.
+pub(crate) fn error_word(code: u16, body: &Json) -> Sym {
+    match body["error"].as_str().or(body["message"].as_str()) {
+        Some(error) => Sym::new(error),
+        None => Sym::new(&format!("status {code}")),
+    }
+}
+
 fn classify(error: &reqwest::Error) -> NoAnswer {
     if error.is_connect() {
         // TCP did not even open: refused, unreachable or no answer to SYN. No byte of the request has left.

@@ -1,6 +1,6 @@
 //! `squall-node`: the project's own replicated stack, deployed like any other target.
 
-use crate::http::{Http, NoAnswer};
+use crate::http::{Http, NoAnswer, error_word};
 use crate::json::{from_json, to_json};
 use anyhow::{Context, bail};
 use async_trait::async_trait;
@@ -238,13 +238,6 @@ fn write_outcome(answer: Result<(u16, Json), NoAnswer>, value: &Value) -> Outcom
         Err(why @ NoAnswer::NotSent(_)) => Outcome::Fail(why.word()),
         // Timeout, reset, closed, cut short: carried out, perhaps.
         Err(why @ NoAnswer::MaybeSent(_)) => Outcome::Info(why.word()),
-    }
-}
-
-fn error_word(code: u16, body: &Json) -> Sym {
-    match body["error"].as_str() {
-        Some(error) => Sym::new(error),
-        None => Sym::new(&format!("status {code}")),
     }
 }
 

@@ -8,35 +8,30 @@ use super::{FailMeans, Model, no_such_op};
 use crate::{HistoryError, Op, Outcome};
 use std::collections::BTreeMap;
 
-/// A lock that up to `permits` processes hold, each up to `depth` times.
+/// A lock of which there are so many permits.
 #[derive(Clone, Copy, Debug)]
 pub struct Lock {
     /// Its name among the models.
     pub name: &'static str,
-    /// How many holds there may be of different processes.
+    /// How many holds there may be at a time.
     pub permits: u32,
-    /// How many a process may have.
-    pub depth: u32,
+    /// Whether the one process that holds it may take it again and again.
+    pub reentrant: bool,
     /// Whether `acquire` answers a token that must be larger than all before.
     pub fencing: bool,
 }
 
 impl Lock {
     /// One holder, once.
-    pub const MUTEX: Self = Self { name: "mutex", permits: 1, depth: 1, fencing: false };
+    pub const MUTEX: Self = Self { name: "mutex", permits: 1, reentrant: false, fencing: false };
     /// One holder, as often as it likes.
-    pub const REENTRANT: Self = Self { name: "reentrant-mutex", permits: 1, depth: u32::MAX, fencing: false };
+    pub const REENTRANT: Self = Self { name: "reentrant-mutex", permits: 1, reentrant: true, fencing: false };
     /// One holder, with tokens.
-    pub const FENCING: Self = Self { name: "fencing-lock", permits: 1, depth: 1, fencing: true };
+    pub const FENCING: Self = Self { name: "fencing-lock", permits: 1, reentrant: false, fencing: true };
 
     /// Up to `permits` holds, by whomever.
     pub const fn semaphore(permits: u32) -> Self {
-        Self { name: "semaphore", permits, depth: u32::MAX, fencing: false }
-    }
-
-    /// Whether holds of one process count against the permits one by one.
-    fn counts_each(&self) -> bool {
-        self.name == "semaphore"
+        Self { name: "semaphore", permits, reentrant: false, fencing: false }
     }
 }
 
@@ -68,19 +63,13 @@ impl Model for Lock {
         let mut next = state.clone();
         match *op {
             LockOp::Acquire(process, token) => {
-                let others: u32 = state
-                    .by_process
-                    .iter()
-                    .filter(|(p, _)| **p != process || self.counts_each())
-                    .map(|(_, n)| *n)
-                    .sum();
-                let own = next.by_process.entry(process).or_default();
-                // Of a mutex, others may hold nothing; of a semaphore, less than all permits.
-                let is_free = if self.counts_each() { others < self.permits } else { others == 0 };
-                if !is_free || *own >= self.depth {
+                // What a process that may take it again holds itself is not in its way.
+                let in_the_way = |holder: u32| !self.reentrant || holder != process;
+                let holds: u32 = state.by_process.iter().filter(|(p, _)| in_the_way(**p)).map(|(_, n)| *n).sum();
+                if holds >= self.permits {
                     return None;
                 }
-                *own += 1;
+                *next.by_process.entry(process).or_default() += 1;
                 if let (true, Some(token)) = (self.fencing, token) {
                     if state.token.is_some_and(|last| token <= last) {
                         return None;

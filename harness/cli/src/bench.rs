@@ -1,15 +1,13 @@
 //! `squall bench`: how fast the harness itself is, with a client that answers at once.
 
 use anyhow::Context;
-use async_trait::async_trait;
 use squall_agent::protocol::{Hello, VERSION};
 use squall_checkers::Sym;
-use squall_checkers::Value;
 use squall_harness::cluster::{Control, Duplex, Node};
-use squall_harness::generator::{Context as Asking, Generator, Next, OpSpec};
+use squall_harness::config::{Doc, Section};
 use squall_harness::interpreter::{PhaseContext, Worker, run_phase};
 use squall_harness::journal::Journal;
-use squall_harness::{Client, ClientFactory, Op, Outcome};
+use squall_harness::{Seed, Shape};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +32,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn bench(args: &Args) -> anyhow::Result<()> {
+    let mut empty = Section::new("bench", Doc::empty())?;
+    let workload = (squall_workloads::noop::kind().read)(&mut empty)?;
+    let target = (squall_targets::noop::kind().read)(&mut empty)?;
+    let clients = target.clients(workload.name()).context("the no-op target has no client for the no-op workload")?;
     let own = std::env::temp_dir().join(format!("squall-bench-{}", std::process::id()));
     let dir = args.dir.clone().unwrap_or_else(|| own.clone());
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -42,10 +44,10 @@ async fn bench(args: &Args) -> anyhow::Result<()> {
     let (stop_sender, stop) = watch::channel(false);
     let nodes = [node()];
     let workers = (0..args.workers.max(1)).map(|thread| Worker::new(thread, &nodes)).collect();
-    let phase =
-        PhaseContext { journal: journal.clone(), clients: Arc::new(AtOnce), stop, op_timeout: Duration::from_secs(3) };
+    let phase = PhaseContext { journal: journal.clone(), clients, stop, op_timeout: Duration::from_secs(3) };
     let begun = Instant::now();
-    let generator = Box::new(Endless { word: Sym::new("noop"), next: 0 });
+    let shape = Shape { threads: args.workers.max(1), nodes: nodes.len(), seed: Seed(0) };
+    let generator = workload.generator(&shape);
     let running = tokio::spawn(run_phase(workers, generator, phase));
     let mut memory = Vec::new();
     for _ in 0..args.seconds.max(1) {
@@ -99,32 +101,4 @@ fn resident_mib() -> u64 {
     let kib =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.unwrap_or(0) / 1024
-}
-
-struct Endless {
-    word: Sym,
-    next: i64,
-}
-
-impl Generator for Endless {
-    fn next(&mut self, _: &Asking) -> Next {
-        self.next += 1;
-        Next::Op(OpSpec::new(self.word, Value::Int(self.next % 64), Value::Int(self.next)))
-    }
-}
-
-struct AtOnce;
-
-#[async_trait]
-impl ClientFactory for AtOnce {
-    async fn open(&self, _: &Arc<Node>, _: u32) -> anyhow::Result<Box<dyn Client>> {
-        Ok(Box::new(AtOnce))
-    }
-}
-
-#[async_trait]
-impl Client for AtOnce {
-    async fn invoke(&mut self, op: &Op) -> Outcome {
-        Outcome::Ok(op.value.clone())
-    }
 }

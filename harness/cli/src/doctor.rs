@@ -1,6 +1,5 @@
 //! `squall doctor`: what this machine, and the hosts of a file, can do.
 
-use crate::BadInput;
 use anyhow::{Context, bail};
 use squall_agent::protocol::{Finding, Level, Reply, Request};
 use squall_harness::cluster::ssh;
@@ -21,7 +20,6 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut machines = vec![("this machine".to_owned(), squall_agent::doctor::doctor())];
     if let Some(hosts) = &args.hosts {
-        ssh::host_names(hosts)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         machines.extend(runtime.block_on(ask(hosts))?);
     }
@@ -44,7 +42,7 @@ async fn ask(hosts: &std::path::Path) -> anyhow::Result<Vec<(String, Vec<Finding
     for node in &cluster.nodes {
         match node.control.call(Request::Doctor).await? {
             Reply::Doctor(findings) => machines.push((node.name.to_string(), findings)),
-            other => bail!(BadInput(format!("{}: the agent answered with {other:?}", node.name))),
+            other => bail!("{}: the agent answered with {other:?}", node.name),
         }
     }
     Ok(machines)

@@ -8,6 +8,7 @@ use squall_harness::config::Doc;
 use squall_harness::nemesis::NemesisKind;
 use squall_harness::progress::Progress;
 use squall_harness::run::{RunContext, UpCluster, run as run_test, save_plan};
+use squall_harness::signals::Signals;
 use squall_harness::store::{PLAN, Run};
 use squall_harness::test::{Overrides, Provider, read_plan};
 use squall_harness::{Cluster, Registry, Test};
@@ -15,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// The test of a bare `squall run`.
@@ -190,20 +190,9 @@ async fn take_down(cluster: &Cluster) -> anyhow::Result<()> {
 
 /// Counts Ctrl-C, SIGTERM and SIGHUP; at the third it leaves at once.
 async fn count_interrupts(count: watch::Sender<u32>) {
-    let listen = || {
-        Some((
-            signal(SignalKind::interrupt()).ok()?,
-            signal(SignalKind::terminate()).ok()?,
-            signal(SignalKind::hangup()).ok()?,
-        ))
-    };
-    let Some((mut interrupt, mut terminate, mut hang_up)) = listen() else { return };
+    let Ok(mut signals) = Signals::listen() else { return };
     loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
-        }
+        signals.next().await;
         count.send_modify(|count| *count += 1);
         match *count.borrow() {
             1 => eprintln!("\n  stop     healing and saving; once more to leave without a verdict"),

@@ -5,7 +5,8 @@
 
 use super::{Duplex, Transport};
 use serde::{Deserialize, Serialize};
-use squall_agent::protocol::{AgentError, FRAME_LEN_MAX, Hello, Reply, Request, VERSION};
+use squall_agent::frame;
+use squall_agent::protocol::{AgentError, Hello, Reply, Request, VERSION};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -270,17 +271,7 @@ async fn keep_alive(inner: std::sync::Weak<Inner>, lease: Duration) {
 }
 
 fn encode(id: u64, request: &Request, payload: &[u8]) -> std::io::Result<Vec<u8>> {
-    let json = serde_json::to_vec(&Question { id, request })?;
-    let len = 4 + json.len() + payload.len();
-    if len > FRAME_LEN_MAX {
-        return Err(std::io::Error::other(format!("a request of {len} bytes is too long for a frame")));
-    }
-    let mut frame = Vec::with_capacity(4 + len);
-    frame.extend_from_slice(&(len as u32).to_le_bytes());
-    frame.extend_from_slice(&(json.len() as u32).to_le_bytes());
-    frame.extend_from_slice(&json);
-    frame.extend_from_slice(payload);
-    Ok(frame)
+    frame::encode(&serde_json::to_vec(&Question { id, request })?, payload)
 }
 
 impl Channel {
@@ -349,12 +340,10 @@ async fn read_answers(channel: std::sync::Weak<Channel>, mut reader: Box<dyn Asy
 
 async fn read_frame(reader: &mut (dyn AsyncRead + Send + Unpin)) -> Result<(Answered, Vec<u8>), String> {
     let gone = |error: std::io::Error| format!("the stream ended: {error}");
-    let len = reader.read_u32_le().await.map_err(gone)? as usize;
-    let json_len = reader.read_u32_le().await.map_err(gone)? as usize;
-    if !(4..=FRAME_LEN_MAX).contains(&len) || json_len > len - 4 {
-        return Err(format!("a frame of {len} bytes with {json_len} of JSON: this is not a squall agent"));
-    }
-    let mut body = vec![0; len - 4];
+    let mut head = [0; frame::HEAD_LEN];
+    reader.read_exact(&mut head).await.map_err(gone)?;
+    let (len, json_len) = frame::lengths(head).map_err(|error| error.to_string())?;
+    let mut body = vec![0; len];
     reader.read_exact(&mut body).await.map_err(gone)?;
     let payload = body.split_off(json_len);
     let answered = serde_json::from_slice(&body).map_err(|error| format!("a frame is not JSON: {error}"))?;

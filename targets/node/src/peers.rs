@@ -41,24 +41,29 @@ pub enum PeerMessage {
         /// A request of the state machine.
         data: Arc<str>,
     },
-    /// What came of it; `None`: not the leader.
+    /// What came of it.
     Proposed {
         /// The follower's name for it.
         token: Token,
         /// The answer.
-        done: Option<Done>,
+        done: Done,
     },
     /// A follower asks up to where it must have applied before it may answer a read.
     Read {
         /// The follower's name for it.
         token: Token,
     },
-    /// The answer; `None`: not the leader, or no longer.
+    /// The answer.
     ReadIndex {
         /// The follower's name for it.
         token: Token,
         /// Up to there.
-        index: Option<Index>,
+        index: Index,
+    },
+    /// Nothing came of a proposal or read here: the receiver does not lead, or no longer.
+    NotHere {
+        /// The follower's name for it.
+        token: Token,
     },
 }
 

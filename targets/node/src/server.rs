@@ -264,41 +264,35 @@ impl Server {
             Metrics::add(&self.metrics.retries, 1);
         }
         waiting.tries += 1;
-        let (event, message) = match &waiting.what {
-            What::Write(data) => {
-                (Event::Propose { token: 0, data: data.clone() }, PeerMessage::Propose { token, data: data.clone() })
-            }
-            What::Read(_) => (Event::Read { token: 0 }, PeerMessage::Read { token }),
+        let what = match &waiting.what {
+            What::Write(data) => Some(data.clone()),
+            What::Read(_) => None,
         };
-        if leader == self.id {
-            self.submit(event, Origin::Local(token));
-        } else {
-            self.peers.send(leader, message);
+        match (leader == self.id, what) {
+            (true, what) => self.submit(what, Origin::Local(token)),
+            (false, Some(data)) => self.peers.send(leader, PeerMessage::Propose { token, data }),
+            (false, None) => self.peers.send(leader, PeerMessage::Read { token }),
         }
     }
 
-    /// Gives a proposal or read to Raft.
-    fn submit(&mut self, event: Event, origin: Origin) {
+    /// Gives Raft a proposal, or a read when there is no data.
+    fn submit(&mut self, data: Option<Arc<str>>, origin: Origin) {
         let token = self.token();
         self.origins.insert(token, origin);
-        self.step(match event {
-            Event::Propose { data, .. } => Event::Propose { token, data },
-            _ => Event::Read { token },
+        self.step(match data {
+            Some(data) => Event::Propose { token, data },
+            None => Event::Read { token },
         });
     }
 
     fn take_peer(&mut self, from: Member, message: PeerMessage) {
         match message {
             PeerMessage::Raft(message) => self.step(Event::Receive { from, message }),
-            PeerMessage::Propose { token, data } => {
-                self.submit(Event::Propose { token: 0, data }, Origin::Peer(from, token));
-            }
-            PeerMessage::Read { token } => self.submit(Event::Read { token: 0 }, Origin::Peer(from, token)),
-            PeerMessage::Proposed { token, done: Some(done) } => self.answer(token, Answer::Done(done)),
-            PeerMessage::ReadIndex { token, index: Some(index) } => self.may_read(token, index),
-            PeerMessage::Proposed { token, done: None } | PeerMessage::ReadIndex { token, index: None } => {
-                self.again_soon(token);
-            }
+            PeerMessage::Propose { token, data } => self.submit(Some(data), Origin::Peer(from, token)),
+            PeerMessage::Read { token } => self.submit(None, Origin::Peer(from, token)),
+            PeerMessage::Proposed { token, done } => self.answer(token, Answer::Done(done)),
+            PeerMessage::ReadIndex { token, index } => self.may_read(token, index),
+            PeerMessage::NotHere { token } => self.again_soon(token),
         }
     }
 
@@ -415,8 +409,7 @@ impl Server {
                     }
                 }
             }
-            // It does not matter which kind of request it was: both answers say the same.
-            Action::Refused { token } => {
+            Action::Refused { token } | Action::ReadFailed { token } => {
                 if let Some(origin) = self.origins.remove(&token) {
                     self.tell(origin, None);
                 }
@@ -424,14 +417,7 @@ impl Server {
             Action::ReadAt { token, index } => match self.origins.remove(&token) {
                 Some(Origin::Local(token)) => self.may_read(token, index),
                 Some(Origin::Peer(peer, token)) => {
-                    self.peers.send(peer, PeerMessage::ReadIndex { token, index: Some(index) });
-                }
-                None => {}
-            },
-            Action::ReadFailed { token } => match self.origins.remove(&token) {
-                Some(Origin::Local(token)) => self.again_soon(token),
-                Some(Origin::Peer(peer, token)) => {
-                    self.peers.send(peer, PeerMessage::ReadIndex { token, index: None });
+                    self.peers.send(peer, PeerMessage::ReadIndex { token, index });
                 }
                 None => {}
             },
@@ -469,12 +455,13 @@ impl Server {
         Ok(())
     }
 
-    /// Tells whoever waits for a proposal what came of it; `None`: not here, try again.
+    /// Tells whoever waits what came of a proposal; `None`: of nothing here, neither a proposal nor a read; try again.
     fn tell(&mut self, origin: Origin, done: Option<Done>) {
         match (origin, done) {
             (Origin::Local(token), Some(done)) => self.answer(token, Answer::Done(done)),
             (Origin::Local(token), None) => self.again_soon(token),
-            (Origin::Peer(peer, token), done) => self.peers.send(peer, PeerMessage::Proposed { token, done }),
+            (Origin::Peer(peer, token), Some(done)) => self.peers.send(peer, PeerMessage::Proposed { token, done }),
+            (Origin::Peer(peer, token), None) => self.peers.send(peer, PeerMessage::NotHere { token }),
         }
     }
 

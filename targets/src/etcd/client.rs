@@ -3,7 +3,7 @@
 //! The gateway's answers carry etcd's own gRPC code and message beside the HTTP status, which is coarser: both are looked
 //! at. Names of codes are those of gRPC.
 
-use crate::http::{Http, NoAnswer};
+use crate::http::{Http, NoAnswer, error_word};
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -117,13 +117,6 @@ fn error_outcome(answer: Answer) -> Outcome {
         Err(why @ NoAnswer::NotSent(_)) => Outcome::Fail(why.word()),
         // Timeout, reset, closed, cut short: carried out, perhaps.
         Err(why @ NoAnswer::MaybeSent(_)) => Outcome::Info(why.word()),
-    }
-}
-
-fn error_word(code: u16, body: &Json) -> Sym {
-    match body["error"].as_str().or(body["message"].as_str()) {
-        Some(error) => Sym::new(error),
-        None => Sym::new(&format!("status {code}")),
     }
 }
 

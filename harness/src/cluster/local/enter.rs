@@ -7,6 +7,7 @@
 //! of its stdin, and ends with the controller.
 
 use super::network;
+use crate::signals::Signals;
 use anyhow::{Context, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -111,33 +112,15 @@ async fn launch(init: Command) -> anyhow::Result<ExitCode> {
                     ExitCode::from(EXIT_FAILURE)
                 }
             }),
-            caught = signals.next() => { let _ = kill(Pid::from_raw(pid as i32), caught); }
+            caught = signals.next() => pass_on(Pid::from_raw(pid as i32), caught),
         }
     }
 }
 
-/// The signals that are passed from launcher to init to controller.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> anyhow::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => Signal::SIGINT,
-            _ = self.terminate.recv() => Signal::SIGTERM,
-            _ = self.hang_up.recv() => Signal::SIGHUP,
-        }
+/// Passes a signal on. A process that has just ended is noticed elsewhere.
+fn pass_on(to: Pid, signal: SignalKind) {
+    if let Ok(signal) = Signal::try_from(signal.as_raw_value()) {
+        let _ = kill(to, signal);
     }
 }
 
@@ -180,7 +163,7 @@ pub(super) fn init(argv: &[OsString]) -> anyhow::Result<ExitCode> {
             }
             tokio::select! {
                 _ = children.recv() => {}
-                caught = signals.next() => { let _ = kill(controller, caught); }
+                caught = signals.next() => pass_on(controller, caught),
             }
         }
     })

@@ -86,7 +86,7 @@ pub async fn up(count: usize, dir: &Path, lease: Duration) -> anyhow::Result<Clu
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     std::fs::write(&hosts, hosts_file(count)).with_context(|| format!("cannot write {}", hosts.display()))?;
     let router = async {
-        let agent = agent_argv(&program, &dir.join("router"), true)?;
+        let agent = agent_argv(&program, &dir.join("router"))?;
         anyhow::Ok(Control::connect("router", Arc::new(Here), agent, lease).await?.0)
     };
     let nodes = (0..count).map(|index| node_up(index, dir, &hosts, &program, lease));
@@ -100,13 +100,9 @@ fn hosts_file(count: usize) -> String {
     std::iter::once("127.0.0.1 localhost\n::1 localhost\n".to_owned()).chain(nodes).collect()
 }
 
-fn agent_argv(program: &Path, root: &Path, router: bool) -> anyhow::Result<Vec<String>> {
+fn agent_argv(program: &Path, root: &Path) -> anyhow::Result<Vec<String>> {
     std::fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
-    let mut argv = vec![text(program)?, "agent".to_owned(), "serve".to_owned(), "--root".to_owned(), text(root)?];
-    if router {
-        argv.push("--router".to_owned());
-    }
-    Ok(argv)
+    Ok(vec![text(program)?, "agent".to_owned(), "serve".to_owned(), "--root".to_owned(), text(root)?])
 }
 
 fn text(path: &Path) -> anyhow::Result<String> {
@@ -124,7 +120,7 @@ async fn node_up(
     let up = async {
         let (init, pid) = start_init(index, &name, hosts).await?;
         let root = dir.join(&name);
-        let agent = agent_argv(program, &root, false)?;
+        let agent = agent_argv(program, &root)?;
         let (control, hello) = Control::connect(&name, Arc::new(Inside { pid }), agent, lease).await?;
         let node = Node {
             name: Sym::new(&name),

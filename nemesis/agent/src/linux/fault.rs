@@ -1,11 +1,11 @@
 //! Injects, measures and undoes faults. The caller holds the lock.
 
-use crate::ledger;
-use crate::nft;
-use crate::process;
+use super::ledger;
+use super::nft;
+use super::process;
+use super::rules;
+use super::state::{State, boot_id, boottime_ns};
 use crate::protocol::{AgentError, DropBy, Evidence, Fault, LedgerEntry, ProcessState};
-use crate::rules;
-use crate::state::{State, boot_id, boottime_ns};
 use std::net::IpAddr;
 
 type Pairs = [(IpAddr, IpAddr)];
@@ -231,7 +231,7 @@ fn controller_address() -> Option<IpAddr> {
                 return std::str::from_utf8(value).ok()?.split(' ').next()?.parse().ok();
             }
         }
-        pid = crate::procfs::Stat::of(pid)?.ppid;
+        pid = super::procfs::Stat::of(pid)?.ppid;
     }
     None
 }

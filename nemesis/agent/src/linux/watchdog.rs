@@ -2,9 +2,9 @@
 //!
 //! One per root. It leaves when there is nothing to guard, and is started again with the next fault or process.
 
+use super::state::{State, boottime_ns};
+use super::{fault, ledger, process};
 use crate::protocol::{AgentError, ProcessState};
-use crate::state::{State, boottime_ns};
-use crate::{fault, ledger, process};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};

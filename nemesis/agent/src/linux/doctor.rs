@@ -127,16 +127,28 @@ fn space() -> Finding {
             let advice = if gib >= 1 { "" } else { "a run keeps data and logs below /var/lib/squall: make room" };
             finding("space in /var", level, format!("{gib} GiB free"), advice)
         }
-        Err(errno) => finding("space in /var", Level::Limited, errno.to_string(), ""),
+        Err(errno) => finding(
+            "space in /var",
+            Level::Limited,
+            errno.to_string(),
+            "squall keeps its data on a node there by default",
+        ),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn every_complaint_comes_with_advice() {
-        for finding in super::doctor() {
+        for finding in doctor() {
             assert!(!finding.seen.is_empty(), "{finding:?}");
+            assert_eq!(finding.level == Level::Good, finding.advice.is_empty(), "{finding:?}");
         }
+        let missing = program("nftables", "no-such-program", "partitions", "apt install nftables");
+        assert!(missing.level == Level::Limited && missing.advice.contains("apt install"), "{missing:?}");
+        let missing = device("/dev/no-such-device", "disk faults");
+        assert!(missing.level == Level::Limited && missing.advice.contains("disk faults"), "{missing:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Runs a command to its end.
 
+use super::state::State;
 use crate::protocol::{AgentError, Reply};
-use crate::state::State;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::process::CommandExt;

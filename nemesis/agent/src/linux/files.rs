@@ -1,7 +1,7 @@
 //! Files on the node.
 
+use super::state::{State, write_whole};
 use crate::protocol::AgentError;
-use crate::state::{State, write_whole};
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::PermissionsExt;

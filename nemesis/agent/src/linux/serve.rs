@@ -2,10 +2,10 @@
 //!
 //! When stdin ends the agent leaves; what it started and injected stays until the lease is out.
 
-use crate::frame::{Asked, read_request, write_answer};
+use super::state::{State, boot_id, clock_ns};
+use super::stream::{Asked, read_request, write_answer};
+use super::{doctor, exec, fault, files, ledger, probe, process, watchdog};
 use crate::protocol::{AgentError, Hello, Reply, Request, VERSION};
-use crate::state::{State, boot_id, clock_ns};
-use crate::{doctor, exec, fault, files, ledger, probe, process, watchdog};
 use nix::time::ClockId;
 use std::sync::{Arc, Mutex};
 use std::thread;

@@ -3,9 +3,9 @@
 //! A record on disk names the process by pid, start time and boot, so that a recycled pid is never hit. The child is
 //! started by way of the hidden subcommand `session`, which calls setsid(2) and becomes the program.
 
-use crate::procfs::{self, Stat};
+use super::procfs::{self, Stat};
+use super::state::{State, boot_id, check_name, read_json, write_json};
 use crate::protocol::{AgentError, ProcessState, ProcessStatus, StartProcess};
-use crate::state::{State, boot_id, check_name, read_json, write_json};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! The agent's command line, embedded as `squall agent …`.
 
-use crate::state::State;
-use crate::{fault, ledger, process, serve, watchdog};
+use super::state::State;
+use super::{fault, ledger, process, serve, watchdog};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -19,9 +19,6 @@ enum Command {
         /// Where squall may write on this node
         #[arg(long)]
         root: PathBuf,
-        /// This is the router of the local cluster: it cuts links between other nodes
-        #[arg(long)]
-        router: bool,
     },
     /// Undo faults whose lease has run out (started by `serve`)
     #[command(hide = true)]
@@ -55,7 +52,7 @@ enum Command {
 /// A sentence for a person.
 pub fn main(args: AgentArgs) -> anyhow::Result<()> {
     match args.command {
-        Command::Serve { root, router: _ } => serve::serve(State::open(&root)?, myself()),
+        Command::Serve { root } => serve::serve(State::open(&root)?, myself()),
         Command::Watchdog { root } => watchdog::run(&State::open(&root)?),
         Command::Heal { root } => {
             let state = State::open(&root)?;
