@@ -41,7 +41,7 @@ mod tests {
     fn streams_are_stable_and_independent() {
         let mut a = Seed(7).stream("nemesis");
         // Pinned: a seed that people wrote down must keep its meaning.
-        assert_eq!(a.next_u64(), Seed(7).stream("nemesis").next_u64());
+        assert_eq!(a.next_u64(), 11_029_575_341_498_776_752);
         assert_ne!(Seed(7).stream("nemesis").next_u64(), Seed(7).stream("generator").next_u64());
         assert_ne!(Seed(7).child("a"), Seed(7).child("b"));
     }

@@ -90,10 +90,22 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Ok(code) => code,
         Err((_, error)) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err((code, error)) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", sentence(&error));
             code.into()
         }
     }
+}
+
+/// An error with its causes, each said once: some already hold the words of what is below or above them.
+fn sentence(error: &anyhow::Error) -> String {
+    let parts: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let is_said = |at: usize| {
+        let longer = |(other, text): (usize, &String)| {
+            other != at && text.contains(&parts[at]) && (text.len() > parts[at].len() || other < at)
+        };
+        parts.iter().enumerate().any(longer)
+    };
+    (0..parts.len()).filter(|at| !is_said(*at)).map(|at| parts[at].as_str()).collect::<Vec<_>>().join(": ")
 }
 
 fn failure_code(error: &anyhow::Error) -> u8 {
@@ -108,4 +120,24 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let table: [(&[&str], &str); 4] = [
+            (&["denied", "cannot read a: denied", "a"], "cannot read a: denied"),
+            (&["denied", "cannot open b", "no verdict"], "no verdict: cannot open b: denied"),
+            (&["same", "same"], "same"),
+            (&["alone"], "alone"),
+        ];
+        for (from_below, expected) in table {
+            let bottom = anyhow::anyhow!(from_below[0].to_owned());
+            let error = from_below[1..].iter().fold(bottom, |error, what| error.context((*what).to_owned()));
+            assert_eq!(sentence(&error), expected);
+        }
+    }
 }

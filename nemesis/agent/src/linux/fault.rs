@@ -98,13 +98,16 @@ fn kernel_lease_ms(state: &State, lease_ms: u64) -> u64 {
 }
 
 fn measure_drop(id: &str, pairs: &Pairs, by: DropBy) -> Result<Evidence, AgentError> {
-    let (verified, count) = match by {
-        DropBy::RouterRules => (rules::count(pairs)? == pairs.len(), 0),
-        DropBy::Nft => nft::measure(id)?.map_or((false, 0), |packets| (true, packets)),
-    };
-    let seen = match by {
-        DropBy::RouterRules => format!("{} rules in force", if verified { pairs.len() } else { rules::count(pairs)? }),
-        DropBy::Nft => format!("{count} packets dropped"),
+    let (verified, count, seen) = match by {
+        DropBy::RouterRules => {
+            let rules = rules::count(pairs)?;
+            (rules == pairs.len(), 0, format!("{rules} rules in force"))
+        }
+        DropBy::Nft => {
+            let packets = nft::measure(id)?;
+            let count = packets.unwrap_or(0);
+            (packets.is_some(), count, format!("{count} packets dropped"))
+        }
     };
     Ok(Evidence { verified, seen, count, unit: "packets dropped".to_owned() })
 }
@@ -175,10 +178,8 @@ fn undo(state: &State, id: &str, fault: &Fault) -> Result<(), AgentError> {
         }
         Fault::Drop { by: DropBy::Nft, .. } => nft::heal(id),
         Fault::Kill { .. } => Ok(()),
-        Fault::Pause { process } if others.contains(fault) => {
-            // Somebody else still wants it paused.
-            process::status(state, process).map(|_| ())
-        }
+        // Somebody else still wants it paused.
+        Fault::Pause { .. } if others.contains(fault) => Ok(()),
         Fault::Pause { process } => process::resume_tree(state, process).map(|_| ()),
     }
 }
