@@ -3,10 +3,10 @@
 use super::problem::{Budget, Decided, Decision, InternStepper, Item};
 use super::texts::KvStepper;
 use super::values::RegisterStepper;
-use super::{EngineChoice, search, wgl, zones};
+use super::{EngineChoice, intervals, search, wgl, zones};
 use crate::model::{
-    Container, Counter, FailMeans, Kv, KvOp, Lock, Model, MultiRegister, Nondeterministic, Powerset, Register,
-    RegisterOp, Set,
+    Container, ContainerOp, Counter, CounterOp, FailMeans, Kv, KvOp, Lock, LockOp, Model, MultiRegister, Powerset,
+    Register, RegisterOp, Set, SetOp, UnorderedQueue,
 };
 use crate::{HistoryError, Op, Value};
 
@@ -14,11 +14,7 @@ use crate::{HistoryError, Op, Value};
 pub(crate) trait Engine: Model {
     /// Decides whether the operations can be ordered.
     fn decide(&self, items: &[Item<Self::Op>], budget: &Budget, choice: EngineChoice) -> Decided {
-        if choice == EngineChoice::Wgl {
-            return decide_any(self, items, budget);
-        }
-        let (mut stepper, problem) = InternStepper::new(self, items);
-        search::decide(&problem, &mut stepper, budget)
+        decide_first(self, items, budget, choice, || None)
     }
 
     /// The values that `op` ties together, when all operations on these values can be left out without making a history
@@ -28,12 +24,65 @@ pub(crate) trait Engine: Model {
     }
 }
 
-impl Engine for Container {}
-impl Engine for Counter {}
-impl Engine for Lock {}
 impl Engine for MultiRegister {}
-impl Engine for Set {}
-impl<N: Nondeterministic> Engine for Powerset<N> {}
+
+impl Engine for Container {
+    fn decide(&self, items: &[Item<ContainerOp>], budget: &Budget, choice: EngineChoice) -> Decided {
+        let without_search = || match self.capacity {
+            None => intervals::container(items, Some(self.order)),
+            Some(_) => None,
+        };
+        decide_first(self, items, budget, choice, || decided_by_intervals(without_search()))
+    }
+}
+
+impl Engine for Powerset<UnorderedQueue> {
+    fn decide(&self, items: &[Item<ContainerOp>], budget: &Budget, choice: EngineChoice) -> Decided {
+        decide_first(self, items, budget, choice, || decided_by_intervals(intervals::container(items, None)))
+    }
+}
+
+impl Engine for Counter {
+    fn decide(&self, items: &[Item<CounterOp>], budget: &Budget, choice: EngineChoice) -> Decided {
+        decide_first(self, items, budget, choice, || decided_by_intervals(intervals::counter(items)))
+    }
+}
+
+impl Engine for Lock {
+    fn decide(&self, items: &[Item<LockOp>], budget: &Budget, choice: EngineChoice) -> Decided {
+        decide_first(self, items, budget, choice, || decided_by_intervals(intervals::lock(self, items)))
+    }
+}
+
+impl Engine for Set {
+    fn decide(&self, items: &[Item<SetOp>], budget: &Budget, choice: EngineChoice) -> Decided {
+        decide_first(self, items, budget, choice, || intervals::set(items, budget))
+    }
+}
+
+fn decided_by_intervals(decision: Option<Decision>) -> Option<Decided> {
+    decision.map(|decision| Decided { decision, engine: "intervals", configurations: 0 })
+}
+
+/// What decides without a search where it can, then a search.
+fn decide_first<M: Model>(
+    model: &M,
+    items: &[Item<M::Op>],
+    budget: &Budget,
+    choice: EngineChoice,
+    without_search: impl FnOnce() -> Option<Decided>,
+) -> Decided {
+    match choice {
+        EngineChoice::Wgl => decide_any(model, items, budget),
+        EngineChoice::Search => decide_by_search(model, items, budget),
+        EngineChoice::Auto => without_search().unwrap_or_else(|| decide_by_search(model, items, budget)),
+    }
+}
+
+fn decide_by_search<M: Model>(model: &M, items: &[Item<M::Op>], budget: &Budget) -> Decided {
+    let (mut stepper, problem) = InternStepper::new(model, items);
+    search::decide(&problem, &mut stepper, budget)
+}
 
 /// A user's model: no engine of its own.
 #[derive(Clone)]

@@ -7,6 +7,7 @@
 //! | engine | for | cost |
 //! |---|---|---|
 //! | `zones` | registers, compare-and-set registers, keys without `append`, where no value is produced twice | O(n log n) |
+//! | `intervals` | containers without values put in twice, sets, counters of equal steps, locks: see its files | O(n log n) |
 //! | `search` | every model | exponential at worst, in what is open at once |
 //! | `wgl` | every model; the plain reference, for comparison | exponential at worst, in everything |
 //!
@@ -14,6 +15,7 @@
 
 mod engines;
 mod explain;
+mod intervals;
 #[cfg(test)]
 mod model_tests;
 mod problem;

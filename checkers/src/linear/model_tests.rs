@@ -10,7 +10,7 @@ use crate::model::{
 };
 use proptest::prelude::*;
 
-fn cases() -> ProptestConfig {
+pub(super) fn cases() -> ProptestConfig {
     let cases = std::env::var("SQUALL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
     ProptestConfig::with_cases(cases)
 }

@@ -1,0 +1,162 @@
+//! Sets: elements do not know of each other, unless somebody reads all of them.
+//!
+//! Without such a read every element is a register of its own, which is true while the element is there. With one, and
+//! as long as nothing is ever removed, the set only grows: an element comes at some moment between the first call of an
+//! `add` of it and the first answer of one, reads must contain each other, and what the smaller one lacks and the
+//! larger one has came in between. Placing everything as early as possible, read after read, finds an order if there is
+//! one. `None` where something is removed and everything is read.
+
+use super::super::problem::{Budget, Decided, Decision, FastMap, Item};
+use super::super::values::RegisterStepper;
+use super::super::{search, zones};
+use super::{END, Window};
+use crate::Value;
+use crate::model::{RegisterOp, SetOp};
+
+/// Decides, or returns `None` where elements depend on each other in ways that only a search can follow.
+pub(crate) fn decide(items: &[Item<SetOp>], budget: &Budget) -> Option<Decided> {
+    let reads_all = items.iter().any(|item| matches!(item.op, SetOp::Read(_)));
+    let removes = items.iter().any(|item| matches!(item.op, SetOp::Remove(_)));
+    if !reads_all {
+        return Some(each_alone(items, budget));
+    }
+    if removes {
+        return None;
+    }
+    let decision = if grows(items) { Decision::Linearizable } else { Decision::NotLinearizable };
+    Some(Decided { decision, engine: "intervals", configurations: 0 })
+}
+
+/// Every element as a register.
+fn each_alone(items: &[Item<SetOp>], budget: &Budget) -> Decided {
+    let mut by_value: FastMap<&Value, u32> = FastMap::default();
+    // (element, register operation), then by element.
+    let mut ops: Vec<(u32, Item<RegisterOp>)> = Vec::with_capacity(items.len());
+    for item in items {
+        let there = |is_there: bool| if is_there { Value::Bool(true) } else { Value::Nil };
+        let (value, op) = match &item.op {
+            SetOp::Add(value) => (value, RegisterOp::Write(there(true))),
+            SetOp::Remove(value) => (value, RegisterOp::Write(there(false))),
+            SetOp::Contains(value, answer) => (value, RegisterOp::Read(there(*answer))),
+            SetOp::Read(_) => continue,
+        };
+        let next = by_value.len() as u32;
+        let element = *by_value.entry(value).or_insert(next);
+        ops.push((element, Item { op, call: item.call, ret: item.ret }));
+    }
+    ops.sort_by_key(|(element, _)| *element);
+    let mut decided = Decided { decision: Decision::Linearizable, engine: "intervals", configurations: 0 };
+    let mut of_one: Vec<Item<RegisterOp>> = Vec::new();
+    for chunk in ops.chunk_by(|(a, _), (b, _)| a == b) {
+        of_one.clear();
+        of_one.extend(chunk.iter().map(|(_, item)| item.clone()));
+        let decision = match zones::decide(&of_one) {
+            Some(decision) => decision,
+            None => {
+                let (mut stepper, problem) = RegisterStepper::new(&of_one);
+                let one = search::decide(&problem, &mut stepper, budget);
+                decided.configurations += one.configurations;
+                one.decision
+            }
+        };
+        match decision {
+            Decision::Linearizable => {}
+            Decision::NotLinearizable => return Decided { decision, ..decided },
+            Decision::GaveUp(_) => decided.decision = decision,
+        }
+    }
+    decided
+}
+
+/// When an element may have come.
+#[derive(Clone, Copy)]
+struct Coming {
+    window: Window,
+    /// Place of the first read that has it; `usize::MAX` without one.
+    stage: usize,
+    /// Whether it certainly came.
+    is_certain: bool,
+}
+
+/// Whether an order exists, when nothing is removed.
+fn grows(items: &[Item<SetOp>]) -> bool {
+    let mut coming: FastMap<&Value, Coming> = FastMap::default();
+    let mut reads = Vec::new();
+    for item in items {
+        let window = Window::of(item);
+        let unknown = Coming { window: Window::NEVER, stage: usize::MAX, is_certain: false };
+        match &item.op {
+            SetOp::Add(value) => {
+                let coming = coming.entry(value).or_insert(unknown);
+                coming.window.first = coming.window.first.min(window.first);
+                coming.window.last = coming.window.last.min(window.last);
+                coming.is_certain |= item.is_finished();
+            }
+            SetOp::Read(all) if item.is_finished() => reads.push((all, window)),
+            SetOp::Contains(value, _) => drop(coming.entry(value).or_insert(unknown)),
+            SetOp::Read(_) | SetOp::Remove(_) => {}
+        }
+    }
+    // Only now the first call of each is known.
+    let mut latest_absence: FastMap<&Value, u32> = FastMap::default();
+    for item in items.iter().filter(|item| item.is_finished()) {
+        let window = Window::of(item);
+        match &item.op {
+            SetOp::Contains(value, true) => {
+                let Some(coming) = coming.get_mut(value) else { return false };
+                coming.window.last = coming.window.last.min(window.last);
+                coming.is_certain = true;
+            }
+            SetOp::Contains(value, false) => {
+                let latest = latest_absence.entry(value).or_default();
+                *latest = window.first.max(*latest);
+            }
+            _ => {}
+        }
+    }
+    reads.sort_by_key(|(all, _)| all.len());
+    let mut ranked = 0;
+    for (stage, (all, _)) in reads.iter().enumerate() {
+        for value in *all {
+            let Some(coming) = coming.get_mut(value) else { return false };
+            if coming.stage == usize::MAX {
+                coming.stage = stage;
+                coming.is_certain = true;
+                ranked += 1;
+            }
+        }
+        // Otherwise it lacks something that a smaller one has.
+        if ranked != all.len() {
+            return false;
+        }
+    }
+    let mut elements: Vec<(usize, Window)> = Vec::with_capacity(coming.len());
+    for (value, coming) in coming {
+        if coming.is_certain {
+            let first = coming.window.first.max(latest_absence.get(value).copied().unwrap_or(0));
+            elements.push((coming.stage, Window { first, last: coming.window.last }));
+        }
+    }
+    elements.sort_unstable_by_key(|(stage, _)| *stage);
+    let mut elements = elements.into_iter().peekable();
+    // The gap from which on everything is free, stage by stage.
+    let mut now = 0;
+    for stage in (0..=reads.len()).map(|stage| if stage == reads.len() { usize::MAX } else { stage }) {
+        let mut latest = now;
+        while let Some((_, window)) = elements.next_if(|(of, _)| *of == stage) {
+            // Never called: nobody can have added it.
+            if window.first == END || now.max(window.first) > window.last {
+                return false;
+            }
+            latest = latest.max(window.first);
+        }
+        now = latest;
+        if let Some((_, read)) = reads.get(stage) {
+            if now > read.last {
+                return false;
+            }
+            now = now.max(read.first);
+        }
+    }
+    true
+}
