@@ -8,7 +8,7 @@ use super::super::problem::{Item, NEVER};
 use super::super::tests::{assert_engines_agree, play, script};
 use crate::Value;
 use crate::model::{
-    Container, ContainerOp, Counter, CounterOp, Lock, LockOp, Model, Order, Powerset, Set, SetOp, UnorderedQueue,
+    Container, ContainerOp, Counter, CounterOp, Lock, LockOp, Order, Powerset, Set, SetOp, UnorderedQueue,
 };
 use proptest::prelude::*;
 
@@ -85,10 +85,7 @@ fn lock_items(script: &[(u8, u8, u8, u8)], processes: usize) -> Vec<Item<LockOp>
     items
 }
 
-fn assert_decided<M: Model>(model: &M, items: &[Item<M::Op>], is_decided: bool) -> Result<(), TestCaseError>
-where
-    M: Engine,
-{
+fn assert_decided<M: Engine>(model: &M, items: &[Item<M::Op>], is_decided: bool) -> Result<(), TestCaseError> {
     prop_assert!(is_decided, "no decision without a search");
     assert_engines_agree(model, items)
 }
