@@ -139,7 +139,7 @@ fn large_states_keep_the_budget() {
     let events = (0..20_000u64)
         .flat_map(|n| [event(2 * n, EventKind::Invoke, n as i64), event(2 * n + 1, EventKind::Ok, n as i64)]);
     let history = History::from_events(events).unwrap();
-    for engine in [super::EngineChoice::Auto, super::EngineChoice::Wgl] {
+    for engine in [super::EngineChoice::Search, super::EngineChoice::Wgl] {
         let options = CheckOptions { memory_max: 32 << 20, threads: 1, engine, ..CheckOptions::default() };
         let result = check(&history, ModelKind::Queue(None), &options);
         assert_eq!(result.verdict, Verdict::Unknown, "{engine:?}");

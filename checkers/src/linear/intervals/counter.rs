@@ -79,25 +79,25 @@ fn equal_steps(items: &[Item<CounterOp>], step: i64) -> Option<Option<Levels>> {
 fn answered_steps(items: &[Item<CounterOp>]) -> Option<Option<Levels>> {
     let mut told: Vec<(i64, i64, Window)> = Vec::new();
     let mut reads: Vec<(i64, Window)> = Vec::new();
-    let mut some_unanswered = false;
+    let mut unanswered: Vec<i64> = Vec::new();
     for item in items {
         let window = Window::of(item);
         match item.op {
             CounterOp::Add(0) => {}
             CounterOp::Add(_) if item.is_finished() => return None,
-            // It need not have happened.
-            CounterOp::Add(_) => some_unanswered = true,
+            CounterOp::Add(n) => unanswered.push(n),
             CounterOp::FetchAdd(..) | CounterOp::Read(_) if !item.is_finished() => return None,
             CounterOp::Read(number) | CounterOp::FetchAdd(0, number) => reads.push((number, window)),
             CounterOp::FetchAdd(n, number) => told.push((number, n, window)),
         }
     }
     let is_up = told.first().is_none_or(|&(_, n, _)| n > 0);
-    if told.iter().any(|&(_, n, _)| (n > 0) != is_up) {
+    // An addition without an answer need not have happened, unless it brings back a number that was left behind.
+    if told.iter().map(|&(_, n, _)| n).chain(unanswered.iter().copied()).any(|n| (n > 0) != is_up) {
         return None;
     }
     told.sort_unstable_by_key(|&(number, ..)| if is_up { i128::from(number) } else { -i128::from(number) });
-    let impossible = || if some_unanswered { None } else { Some(None) };
+    let impossible = || if unanswered.is_empty() { Some(None) } else { None };
     let mut level_of: FastMap<i64, usize> = FastMap::default();
     let mut number = 0i64;
     for (level, &(found, n, _)) in told.iter().enumerate() {

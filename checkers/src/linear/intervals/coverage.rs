@@ -24,7 +24,17 @@ impl Coverage {
 
     /// Whether it leaves no gap of a window.
     pub(super) fn covers(&self, window: Window) -> bool {
-        let at = self.runs.partition_point(|run| run.first <= window.first);
-        at > 0 && self.runs[at - 1].last >= window.last
+        self.run_around(window).is_some()
+    }
+
+    /// The place of the run that leaves no gap of a window.
+    pub(super) fn run_around(&self, window: Window) -> Option<usize> {
+        let at = self.runs.partition_point(|run| run.first <= window.first).checked_sub(1)?;
+        (self.runs[at].last >= window.last).then_some(at)
+    }
+
+    /// How many runs there are.
+    pub(super) fn len(&self) -> usize {
+        self.runs.len()
     }
 }

@@ -8,6 +8,7 @@
 //! (compare Lee and Mathur, OOPSLA 2025, for stacks in log-linear time).
 
 use super::contents::{Contents, Element};
+use super::coverage::Coverage;
 use super::{END, Window};
 
 /// For each element, the gap by which it must have gone because one below it had; [`END`] without one.
@@ -37,6 +38,21 @@ pub(super) fn deadlines(contents: &Contents<'_>) -> Vec<u32> {
         while place > 0 {
             deadlines[at as usize] = deadlines[at as usize].min(tree[place]);
             place &= place - 1;
+        }
+    }
+    // Where the times of others cover all moments at which it may have come, it came upon some heap, and went before the
+    // bottom of that heap.
+    let taken = || elements.iter().filter(|element| element.is_taken());
+    let heaps = Coverage::new(taken().map(Element::core));
+    let mut until = vec![0; heaps.len()];
+    for element in taken() {
+        if let Some(heap) = heaps.run_around(element.core()).filter(|_| element.core().first <= element.core().last) {
+            until[heap] = element.take.last.max(until[heap]);
+        }
+    }
+    for (deadline, element) in deadlines.iter_mut().zip(elements) {
+        if let Some(heap) = heaps.run_around(element.put) {
+            *deadline = until[heap].min(*deadline);
         }
     }
     deadlines
