@@ -22,6 +22,7 @@
 //! What it does not do: repair. A damaged frame is reported, never skipped.
 
 mod encode;
+mod fast;
 mod json;
 mod reader;
 #[cfg(test)]

@@ -5,12 +5,14 @@
 //! or something intact does (damage in the middle: an error that says where). Damage in the last frame looks like
 //! either, depending on the bit; both say how many events are good.
 
+use super::fast::{self, Vocabulary};
 use super::parse_line;
 use crate::{Event, History, HistoryError};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
 use zstd::zstd_safe::find_frame_compressed_size;
 
 /// First bytes of a zstd frame.
@@ -45,15 +47,8 @@ impl fmt::Display for Truncated {
 
 /// Streams the events of a history file.
 pub struct HistoryReader {
-    path: PathBuf,
-    file: Box<dyn Read + Send>,
-    /// Bytes of the file from `offset` on, not yet decoded.
-    raw: Vec<u8>,
-    at: usize,
-    end_of_file: bool,
-    /// Where `raw[at]` is in the file.
-    offset: u64,
-    frame: u64,
+    source: Source,
+    vocabulary: Vocabulary,
     /// Text of the current frame and the place in it.
     text: Vec<u8>,
     text_at: usize,
@@ -62,6 +57,16 @@ pub struct HistoryReader {
     truncated: Option<Truncated>,
     finished: bool,
 }
+
+/// Where the texts of frames come from.
+enum Source {
+    Here(Frames),
+    /// Another thread, which is a few frames ahead.
+    Ahead(Receiver<Result<(Frame, Vec<u8>), HistoryError>>),
+}
+
+/// How many frames a thread may be ahead.
+const FRAMES_AHEAD_MAX: usize = 16;
 
 impl HistoryReader {
     /// Opens a history file.
@@ -78,13 +83,8 @@ impl HistoryReader {
     /// Reads a history file from anywhere; `path` is for error messages.
     pub(crate) fn new(path: &Path, file: Box<dyn Read + Send>) -> Self {
         Self {
-            path: path.to_owned(),
-            file,
-            raw: Vec::new(),
-            at: 0,
-            end_of_file: false,
-            offset: 0,
-            frame: 0,
+            source: Source::Here(Frames::new(path, file)),
+            vocabulary: Vocabulary::new(),
             text: Vec::new(),
             text_at: 0,
             lines: 0,
@@ -94,11 +94,25 @@ impl HistoryReader {
         }
     }
 
-    /// Reads all of it into memory.
+    /// Reads all of it into memory; another thread decompresses.
     ///
     /// # Errors
     /// When the file is damaged in the middle, or cannot be read.
     pub fn read_all(mut self) -> Result<(History, Option<Truncated>), HistoryError> {
+        let (sender, receiver) = sync_channel(FRAMES_AHEAD_MAX);
+        if let Source::Here(mut frames) = std::mem::replace(&mut self.source, Source::Ahead(receiver)) {
+            std::thread::spawn(move || {
+                loop {
+                    let mut text = Vec::new();
+                    let frame = frames.next(&mut text);
+                    let is_last = !matches!(frame, Ok(Frame::Text));
+                    // Nobody listens any more when a line was wrong.
+                    if sender.send(frame.map(|frame| (frame, text))).is_err() || is_last {
+                        return;
+                    }
+                }
+            });
+        }
         let mut history = History::new();
         for event in &mut self {
             history.push(event?)?;
@@ -113,34 +127,116 @@ impl HistoryReader {
 
     /// Brings the next frame's text. `false` at the end.
     fn next_frame(&mut self) -> Result<bool, HistoryError> {
+        let frame = match &mut self.source {
+            Source::Here(frames) => frames.next(&mut self.text),
+            Source::Ahead(receiver) => receiver.recv().unwrap_or(Ok((Frame::End, Vec::new()))).map(|(frame, text)| {
+                self.text = text;
+                frame
+            }),
+        };
+        self.text_at = 0;
+        match frame {
+            Ok(Frame::Text) => Ok(true),
+            Ok(Frame::End) => Ok(false),
+            Ok(Frame::CutOff { offset, bytes_lost }) => {
+                self.truncated = Some(Truncated { events: self.events, offset, bytes_lost });
+                Ok(false)
+            }
+            Err(HistoryError::CorruptFrame { frame, offset, message, .. }) => {
+                Err(HistoryError::CorruptFrame { frame, offset, events_intact: self.events, message })
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn next_event(&mut self) -> Result<Option<Event>, HistoryError> {
+        loop {
+            let rest = &self.text[self.text_at..];
+            let event = if let Some((event, len)) = fast::parse(rest, &mut self.vocabulary) {
+                self.lines += 1;
+                self.text_at += len;
+                event
+            } else {
+                let Some(len) = rest.iter().position(|&byte| byte == b'\n') else {
+                    if !self.next_frame()? {
+                        return Ok(None);
+                    }
+                    continue;
+                };
+                self.lines += 1;
+                self.text_at += len + 1;
+                if rest[..len].trim_ascii().is_empty() {
+                    continue;
+                }
+                parse_line(&rest[..len], self.lines, self.events)?
+            };
+            if event.index != self.events {
+                return Err(HistoryError::IndexGap { expected: self.events, found: event.index });
+            }
+            self.events += 1;
+            return Ok(Some(event));
+        }
+    }
+}
+
+/// What comes next in a file.
+enum Frame {
+    /// The text of an intact frame.
+    Text,
+    /// Nothing.
+    End,
+    /// The beginning of a frame that was never finished.
+    CutOff { offset: u64, bytes_lost: u64 },
+}
+
+/// The frames of a file, one after the other.
+struct Frames {
+    path: PathBuf,
+    file: Box<dyn Read + Send>,
+    /// Bytes of the file from `offset` on, not yet decoded.
+    raw: Vec<u8>,
+    at: usize,
+    end_of_file: bool,
+    /// Where `raw[at]` is in the file.
+    offset: u64,
+    frame: u64,
+}
+
+impl Frames {
+    fn new(path: &Path, file: Box<dyn Read + Send>) -> Self {
+        Self { path: path.to_owned(), file, raw: Vec::new(), at: 0, end_of_file: false, offset: 0, frame: 0 }
+    }
+
+    /// Decompresses the next frame. How many events came before a damaged one is for the caller to say.
+    fn next(&mut self, text: &mut Vec<u8>) -> Result<Frame, HistoryError> {
+        text.clear();
         if self.at == self.raw.len() && !self.fill()? {
-            return Ok(false);
+            return Ok(Frame::End);
         }
         let len = loop {
             match find_frame_compressed_size(&self.raw[self.at..]) {
                 Ok(len) => break len,
                 Err(_) if self.may_grow() && self.fill()? => {}
-                Err(_) => return self.broken("its header or the size of a block makes no sense").map(|()| false),
+                Err(_) => return self.broken("its header or the size of a block makes no sense", text),
             }
         };
         // What no writer does is damage: a bit flip must not switch the checksum off (bit 2 of the descriptor), and
         // bit 4 is unused (RFC 8878, 3.1.1.1.1).
         let descriptor = self.raw[self.at..].get(4).copied().unwrap_or_default();
         if descriptor & 0b1_0100 != 0b0_0100 {
-            return self.broken("its header has no checksum flag, or an unknown one").map(|()| false);
+            return self.broken("its header has no checksum flag, or an unknown one", text);
         }
-        let intact = decompress(&self.raw[self.at..self.at + len], &mut self.text);
+        let intact = decompress(&self.raw[self.at..self.at + len], text);
         if let Err(error) = intact {
-            return self.broken(&error.to_string()).map(|()| false);
+            return self.broken(&error.to_string(), text);
         }
-        if !self.text.ends_with(b"\n") && !self.text.is_empty() {
-            return self.broken("it ends in the middle of a line").map(|()| false);
+        if !text.ends_with(b"\n") && !text.is_empty() {
+            return self.broken("it ends in the middle of a line", text);
         }
-        self.text_at = 0;
         self.at += len;
         self.offset += len as u64;
         self.frame += 1;
-        Ok(true)
+        Ok(Frame::Text)
     }
 
     /// More of the file can only help while what is there starts like a frame.
@@ -164,46 +260,22 @@ impl HistoryReader {
         Ok(got > 0)
     }
 
-    /// The frame at hand is not intact: cut off, or damaged?
-    fn broken(&mut self, message: &str) -> Result<(), HistoryError> {
+    /// The frame at hand is not intact: cut off, or damaged? Nothing of it may be used.
+    fn broken(&mut self, message: &str, text: &mut Vec<u8>) -> Result<Frame, HistoryError> {
+        text.clear();
         while !self.end_of_file {
             self.fill()?;
         }
         let rest = &self.raw[self.at..];
         if !holds_intact_frame(rest.get(1..).unwrap_or_default()) && !is_whole(rest) {
-            self.truncated =
-                Some(Truncated { events: self.events, offset: self.offset, bytes_lost: rest.len() as u64 });
-            return Ok(());
+            return Ok(Frame::CutOff { offset: self.offset, bytes_lost: rest.len() as u64 });
         }
         Err(HistoryError::CorruptFrame {
             frame: self.frame,
             offset: self.offset,
-            events_intact: self.events,
+            events_intact: 0,
             message: message.to_owned(),
         })
-    }
-
-    fn next_event(&mut self) -> Result<Option<Event>, HistoryError> {
-        loop {
-            let rest = &self.text[self.text_at..];
-            let Some(len) = rest.iter().position(|&byte| byte == b'\n') else {
-                if !self.next_frame()? {
-                    return Ok(None);
-                }
-                continue;
-            };
-            self.lines += 1;
-            self.text_at += len + 1;
-            if rest[..len].trim_ascii().is_empty() {
-                continue;
-            }
-            let event = parse_line(&rest[..len], self.lines, self.events)?;
-            if event.index != self.events {
-                return Err(HistoryError::IndexGap { expected: self.events, found: event.index });
-            }
-            self.events += 1;
-            return Ok(Some(event));
-        }
     }
 }
 

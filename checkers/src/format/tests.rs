@@ -289,3 +289,24 @@ fn the_zstd_program_prints_json_lines() {
         r#"{"index":3,"time":3000009,"type":"ok","process":1,"f":"write","key":3,"value":51,"node":"n1"}"#
     );
 }
+
+proptest! {
+    /// What is read without the general parser is read alike by it, whatever became of the line.
+    #[test]
+    fn the_short_way_agrees(event in event(), at in any::<prop::sample::Index>(), byte: u8, how in 0u8..4) {
+        let mut line = Vec::new();
+        super::Encoder::default().line(&mut line, &event);
+        match how {
+            0 => {}
+            1 => *at.get_mut(&mut line) = byte,
+            2 => line.insert(at.index(line.len()), byte),
+            _ => drop(line.remove(at.index(line.len()))),
+        }
+        if let Some((short, len)) = super::fast::parse(&line, &mut super::fast::Vocabulary::new()) {
+            let first = line.iter().position(|&byte| byte == b'\n').map_or(line.len(), |at| at + 1);
+            prop_assert_eq!(len, first);
+            let long = super::parse_line(&line[..len - 1], 1, 0);
+            prop_assert_eq!(long.ok(), Some(short));
+        }
+    }
+}

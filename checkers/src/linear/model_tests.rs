@@ -11,7 +11,7 @@ use crate::model::{
 use proptest::prelude::*;
 
 pub(super) fn cases() -> ProptestConfig {
-    let cases = std::env::var("SQUALL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
+    let cases = std::env::var("SQUALL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(2000);
     ProptestConfig::with_cases(cases)
 }
 

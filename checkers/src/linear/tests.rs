@@ -295,7 +295,7 @@ fn unique_op(cas: bool) -> impl FnMut(u8, u8, &Value) -> RegisterOp {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(super::model_tests::cases())]
 
     #[test]
     fn engines_agree_on_registers(script in script(16), processes in 2usize..6, values in 1u8..4) {
