@@ -61,12 +61,18 @@ pub struct HistoryReader {
 /// Where the texts of frames come from.
 enum Source {
     Here(Frames),
-    /// Another thread, which is a few frames ahead.
-    Ahead(Receiver<Result<(Frame, Vec<u8>), HistoryError>>),
+    /// Another thread, which is one frame ahead.
+    Ahead {
+        frames: Receiver<Delivery>,
+        path: PathBuf,
+    },
 }
 
-/// How many frames a thread may be ahead.
-const FRAMES_AHEAD_MAX: usize = 16;
+/// What that thread sends: what came, and its text.
+type Delivery = Result<(Frame, Vec<u8>), HistoryError>;
+
+/// While a frame longer than this is in use, no other is decompressed (bytes): there are never two of the longest.
+const FRAME_LEN_SHARED_MAX: usize = 16 << 20;
 
 impl HistoryReader {
     /// Opens a history file.
@@ -99,19 +105,14 @@ impl HistoryReader {
     /// # Errors
     /// When the file is damaged in the middle, or cannot be read.
     pub fn read_all(mut self) -> Result<(History, Option<Truncated>), HistoryError> {
-        let (sender, receiver) = sync_channel(FRAMES_AHEAD_MAX);
-        if let Source::Here(mut frames) = std::mem::replace(&mut self.source, Source::Ahead(receiver)) {
-            std::thread::spawn(move || {
-                loop {
-                    let mut text = Vec::new();
-                    let frame = frames.next(&mut text);
-                    let is_last = !matches!(frame, Ok(Frame::Text));
-                    // Nobody listens any more when a line was wrong.
-                    if sender.send(frame.map(|frame| (frame, text))).is_err() || is_last {
-                        return;
-                    }
-                }
-            });
+        if let Source::Here(frames) = self.source {
+            let path = frames.path.clone();
+            let frames = frames.decompress_ahead().map_err(|source| HistoryError::Io {
+                action: "start a thread to read",
+                path: path.clone(),
+                source,
+            })?;
+            self.source = Source::Ahead { frames, path };
         }
         let mut history = History::new();
         for event in &mut self {
@@ -129,10 +130,17 @@ impl HistoryReader {
     fn next_frame(&mut self) -> Result<bool, HistoryError> {
         let frame = match &mut self.source {
             Source::Here(frames) => frames.next(&mut self.text),
-            Source::Ahead(receiver) => receiver.recv().unwrap_or(Ok((Frame::End, Vec::new()))).map(|(frame, text)| {
-                self.text = text;
-                frame
-            }),
+            Source::Ahead { frames, path } => {
+                // It says so when it comes to the end: silence is no end.
+                let silent = |_| {
+                    let source = io::Error::other("the thread that decompresses died: this is a bug in squall");
+                    Err(HistoryError::Io { action: "read", path: path.clone(), source })
+                };
+                frames.recv().unwrap_or_else(silent).map(|(frame, text)| {
+                    self.text = text;
+                    frame
+                })
+            }
         };
         self.text_at = 0;
         match frame {
@@ -205,6 +213,26 @@ struct Frames {
 impl Frames {
     fn new(path: &Path, file: Box<dyn Read + Send>) -> Self {
         Self { path: path.to_owned(), file, raw: Vec::new(), at: 0, end_of_file: false, offset: 0, frame: 0 }
+    }
+
+    /// Hands itself to a thread that decompresses the next frame while the last one is in use.
+    fn decompress_ahead(mut self) -> io::Result<Receiver<Delivery>> {
+        // Without a queue: whoever sends waits until somebody takes.
+        let (sender, receiver) = sync_channel(0);
+        std::thread::Builder::new().spawn(move || {
+            loop {
+                let mut text = Vec::new();
+                let frame = self.next(&mut text);
+                let (is_last, is_long) = (!matches!(frame, Ok(Frame::Text)), text.len() > FRAME_LEN_SHARED_MAX);
+                let is_taken = sender.send(frame.map(|frame| (frame, text))).is_ok();
+                // An empty one is taken when the long one is done with.
+                let is_done = is_taken && (!is_long || sender.send(Ok((Frame::Text, Vec::new()))).is_ok());
+                if is_last || !is_done {
+                    return;
+                }
+            }
+        })?;
+        Ok(receiver)
     }
 
     /// Decompresses the next frame. How many events came before a damaged one is for the caller to say.

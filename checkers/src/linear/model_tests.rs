@@ -11,7 +11,7 @@ use crate::model::{
 use proptest::prelude::*;
 
 pub(super) fn cases() -> ProptestConfig {
-    let cases = std::env::var("SQUALL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(2000);
+    let cases = std::env::var("SQUALL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(4000);
     ProptestConfig::with_cases(cases)
 }
 
@@ -139,6 +139,9 @@ fn large_states_keep_the_budget() {
     let events = (0..20_000u64)
         .flat_map(|n| [event(2 * n, EventKind::Invoke, n as i64), event(2 * n + 1, EventKind::Ok, n as i64)]);
     let history = History::from_events(events).unwrap();
+    // Without a search there are no states.
+    let options = CheckOptions { memory_max: 32 << 20, threads: 1, ..CheckOptions::default() };
+    assert_eq!(check(&history, ModelKind::Queue(None), &options).verdict, Verdict::Valid);
     for engine in [super::EngineChoice::Search, super::EngineChoice::Wgl] {
         let options = CheckOptions { memory_max: 32 << 20, threads: 1, engine, ..CheckOptions::default() };
         let result = check(&history, ModelKind::Queue(None), &options);

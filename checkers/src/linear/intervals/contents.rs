@@ -1,7 +1,7 @@
 //! What a container held, and when: the part that its kinds share.
 
 use super::coverage::Coverage;
-use super::{END, Window, fifo, lifo, smallest, unordered};
+use super::{END, Window, fifo, lifo, smallest};
 use crate::Value;
 use crate::linear::problem::{Decision, FastMap, Item};
 use crate::model::{ContainerOp, Order};
@@ -55,10 +55,10 @@ pub(crate) fn decide(items: &[Item<ContainerOp>], order: Option<Order>) -> Optio
         Some(Order::Fifo) => fifo::fits(contents),
         Some(Order::Lifo) => lifo::fits(contents),
         Some(Order::Smallest) => smallest::fits(contents),
-        None => unordered::fits(contents),
+        // Elements are not in each other's way, only in that of "empty".
+        None => contents.empties_fit(),
     };
-    let unseen = contents.unseen.len();
-    if unseen == 0 || contents.elements.iter().all(Element::is_taken) {
+    if contents.unseen.is_empty() || contents.elements.iter().all(Element::is_taken) {
         return Some(if fits(&contents) { Decision::Linearizable } else { Decision::NotLinearizable });
     }
     let needed = deadlines(&contents);

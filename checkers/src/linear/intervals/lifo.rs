@@ -9,15 +9,13 @@
 
 use super::contents::{Contents, Element};
 use super::coverage::Coverage;
+use super::minima::Minima;
 use super::{END, Window};
 
 /// For each element, the gap by which it must have gone because one below it had; [`END`] without one.
 pub(super) fn deadlines(contents: &Contents<'_>) -> Vec<u32> {
     let elements = &contents.elements;
-    let mut firsts: Vec<u32> = elements.iter().map(|element| element.take.first).collect();
-    firsts.sort_unstable();
-    let mut tree = vec![END; firsts.len() + 1];
-    let rank = |gap: u32| firsts.len() - firsts.partition_point(|&first| first <= gap);
+    let mut later = Minima::new(elements.iter().map(|element| element.take.first));
     let mut below: Vec<&Element<'_>> = elements.iter().filter(|element| element.is_taken()).collect();
     below.sort_unstable_by_key(|element| element.put.last);
     let mut below = below.into_iter().peekable();
@@ -27,18 +25,10 @@ pub(super) fn deadlines(contents: &Contents<'_>) -> Vec<u32> {
     for at in order {
         let element = &elements[at as usize];
         while let Some(lower) = below.next_if(|lower| lower.put.last < element.put.first) {
-            let mut place = rank(lower.take.first.saturating_sub(1));
-            while place < tree.len() {
-                tree[place] = tree[place].min(lower.take.last);
-                place += place & place.wrapping_neg();
-            }
+            later.insert(lower.take);
         }
         // Those that certainly lay below this one and went after it had come.
-        let mut place = rank(element.put.last);
-        while place > 0 {
-            deadlines[at as usize] = deadlines[at as usize].min(tree[place]);
-            place &= place - 1;
-        }
+        deadlines[at as usize] = later.after(element.put.last);
     }
     // Where the times of others cover all moments at which it may have come, it came upon some heap, and went before the
     // bottom of that heap.

@@ -7,7 +7,7 @@
 //!
 //! | file | objects | precondition |
 //! |---|---|---|
-//! | `fifo`, `lifo`, `smallest`, `unordered` | queue, stack, priority queue, unordered queue | no value is put twice; no capacity |
+//! | `contents`, `fifo`, `lifo`, `smallest` | unordered queue, queue, stack, priority queue | no value is put twice; no capacity |
 //! | `set` | sets | no `read` of everything beside `remove` |
 //! | `counter` | counters | all steps are equal, or every one answered |
 //! | `lock` | locks, semaphores | a process does one thing at a time |
@@ -22,11 +22,11 @@ mod coverage;
 mod fifo;
 mod lifo;
 mod lock;
+mod minima;
 mod set;
 mod smallest;
 #[cfg(test)]
 mod tests;
-mod unordered;
 
 pub(super) use contents::decide as container;
 pub(super) use counter::decide as counter;

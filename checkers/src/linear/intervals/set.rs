@@ -9,7 +9,7 @@
 use super::super::problem::{Budget, Decided, Decision, FastMap, Item};
 use super::super::values::RegisterStepper;
 use super::super::{search, zones};
-use super::{END, Window};
+use super::Window;
 use crate::Value;
 use crate::model::{RegisterOp, SetOp};
 
@@ -84,17 +84,16 @@ fn grows(items: &[Item<SetOp>]) -> bool {
     let mut reads = Vec::new();
     for item in items {
         let window = Window::of(item);
-        let unknown = Coming { window: Window::NEVER, stage: usize::MAX, is_certain: false };
         match &item.op {
             SetOp::Add(value) => {
+                let unknown = Coming { window: Window::NEVER, stage: usize::MAX, is_certain: false };
                 let coming = coming.entry(value).or_insert(unknown);
                 coming.window.first = coming.window.first.min(window.first);
                 coming.window.last = coming.window.last.min(window.last);
                 coming.is_certain |= item.is_finished();
             }
             SetOp::Read(all) if item.is_finished() => reads.push((all, window)),
-            SetOp::Contains(value, _) => drop(coming.entry(value).or_insert(unknown)),
-            SetOp::Read(_) | SetOp::Remove(_) => {}
+            SetOp::Contains(..) | SetOp::Read(_) | SetOp::Remove(_) => {}
         }
     }
     // Only now the first call of each is known.
@@ -103,6 +102,7 @@ fn grows(items: &[Item<SetOp>]) -> bool {
         let window = Window::of(item);
         match &item.op {
             SetOp::Contains(value, true) => {
+                // Nobody ever added it.
                 let Some(coming) = coming.get_mut(value) else { return false };
                 coming.window.last = coming.window.last.min(window.last);
                 coming.is_certain = true;
@@ -144,8 +144,7 @@ fn grows(items: &[Item<SetOp>]) -> bool {
     for stage in (0..=reads.len()).map(|stage| if stage == reads.len() { usize::MAX } else { stage }) {
         let mut latest = now;
         while let Some((_, window)) = elements.next_if(|(of, _)| *of == stage) {
-            // Never called: nobody can have added it.
-            if window.first == END || now.max(window.first) > window.last {
+            if now.max(window.first) > window.last {
                 return false;
             }
             latest = latest.max(window.first);

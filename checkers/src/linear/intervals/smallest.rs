@@ -5,31 +5,20 @@
 //! whatever the larger ones do, which are not in its way. "Empty" must find a gap that none of them covers.
 
 use super::contents::{Contents, Element};
+use super::minima::Minima;
 use super::{END, Window};
 
 /// For each element, the gap by which it must have gone because a larger one had; [`END`] without one.
 pub(super) fn deadlines(contents: &Contents<'_>) -> Vec<u32> {
     let elements = &contents.elements;
-    let mut firsts: Vec<u32> = elements.iter().map(|element| element.take.first).collect();
-    firsts.sort_unstable();
-    // A Fenwick tree over the first gaps of takes, from the last to the first: the smallest last gap.
-    let mut tree = vec![END; firsts.len() + 1];
-    let rank = |gap: u32| firsts.len() - firsts.partition_point(|&first| first <= gap);
+    let mut later = Minima::new(elements.iter().map(|element| element.take.first));
     let mut deadlines = vec![END; elements.len()];
     for at in ascending(elements).into_iter().rev() {
         let element = &elements[at as usize];
         // Larger ones that certainly went after this one came.
-        let mut place = rank(element.put.last);
-        while place > 0 {
-            deadlines[at as usize] = deadlines[at as usize].min(tree[place]);
-            place &= place - 1;
-        }
+        deadlines[at as usize] = later.after(element.put.last);
         if element.is_taken() {
-            let mut place = rank(element.take.first.saturating_sub(1));
-            while place < tree.len() {
-                tree[place] = tree[place].min(element.take.last);
-                place += place & place.wrapping_neg();
-            }
+            later.insert(element.take);
         }
     }
     deadlines
