@@ -44,6 +44,17 @@ pub trait Nemesis: Send + Sync {
     /// The plan as data: saved with the run, enough to repeat it, byte-identical for the same seed and test.
     fn plan(&self) -> serde_json::Value;
 
+    /// Puts in place what the plan's faults need before the target starts (a file system over its data, a launcher), on every
+    /// node: called once, between the target's installation and its start. It stands until the session ends. A plan
+    /// without such faults does nothing here.
+    ///
+    /// # Errors
+    /// What a node lacks.
+    async fn prepare(&self, cluster: &Cluster, target: &dyn Target) -> anyhow::Result<()> {
+        let _ = (cluster, target);
+        Ok(())
+    }
+
     /// Carries the plan out; returns when it is done or `stop` became true (leaving faults in force to
     /// [`heal`](Nemesis::heal)). Never fails: what did not work is recorded in the journal and the report.
     async fn run(&self, context: NemesisContext);
@@ -59,6 +70,23 @@ pub trait Nemesis: Send + Sync {
 
     /// What is in force now, in a few words for the progress line.
     fn in_force(&self) -> Option<String>;
+}
+
+/// What people read about a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultDoc {
+    /// The word in test files and histories.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub what: &'static str,
+    /// By what means.
+    pub mechanism: &'static str,
+    /// What a node must have for it.
+    pub needs: &'static str,
+    /// How it is known that it bit.
+    pub verified: &'static str,
+    /// For its bars in plots: `#rrggbb`.
+    pub colour: &'static str,
 }
 
 /// What a plan may depend on besides the test file.
@@ -90,8 +118,8 @@ pub trait NemesisKind: Send + Sync {
     /// When the plan is not one of ours.
     fn repeat(&self, plan: &serde_json::Value) -> anyhow::Result<Box<dyn Nemesis>>;
 
-    /// Names of all faults with a line about each, for `squall list`.
-    fn faults(&self) -> Vec<(&'static str, &'static str)>;
+    /// What there is to know about every fault, for people.
+    fn faults(&self) -> Vec<FaultDoc>;
 
     /// The keys of one fault, for `squall describe`.
     fn keys(&self, fault: &str) -> Option<Vec<crate::config::KeyDoc>>;

@@ -72,7 +72,7 @@ pub async fn run(test: Test, up: &UpCluster, context: &RunContext) -> anyhow::Re
 async fn drive(test: &Arc<Test>, up: &UpCluster, context: &RunContext) -> anyhow::Result<bool> {
     let cluster = &up.cluster;
     let begun = Instant::now();
-    until_interrupt(context, start_target(&*test.target, cluster, context)).await?;
+    until_interrupt(context, start_target(test, cluster, context)).await?;
     let leader = test.target.primaries(cluster).await;
     let leader = if leader.is_empty() { String::new() } else { format!(", leader {}", leader.join(" ")) };
     let seconds = begun.elapsed().as_secs_f64();
@@ -196,7 +196,8 @@ async fn until_interrupt<T>(context: &RunContext, work: impl Future<Output = any
     }
 }
 
-async fn start_target(target: &dyn Target, cluster: &Arc<Cluster>, context: &RunContext) -> anyhow::Result<()> {
+async fn start_target(test: &Test, cluster: &Arc<Cluster>, context: &RunContext) -> anyhow::Result<()> {
+    let target = &*test.target;
     context.progress.now(format!("installing {}", target.name()));
     let install = cluster.nodes.iter().map(|node| async move {
         target
@@ -205,6 +206,7 @@ async fn start_target(target: &dyn Target, cluster: &Arc<Cluster>, context: &Run
             .with_context(|| format!("cannot install {} on {}", target.name(), node.name))
     });
     futures::future::try_join_all(install).await?;
+    test.nemesis.prepare(cluster, target).await?;
     context.progress.now(format!("starting {}", target.name()));
     let start = cluster.nodes.iter().map(|node| async move {
         target.start(cluster, node).await.with_context(|| format!("cannot start {} on {}", target.name(), node.name))

@@ -48,6 +48,12 @@ pub trait Target: Send + Sync {
         Vec::new()
     }
 
+    /// Folders of what must survive a crash, relative to the node's root: there after [`install`](Target::install), before the
+    /// first start. Faults of disks are injected there; a target that keeps nothing has none.
+    fn data(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Log files on `node` to fetch after the run, relative to the node's root.
     fn logs(&self) -> Vec<String> {
         vec![format!("{}.log", self.name())]

@@ -1,8 +1,10 @@
 //! Carries single faults out on a cluster: asks the agents, verifies by probes.
 
+use crate::faults::{Hit, PlannedFault};
 use anyhow::{Context, bail};
 use futures::future::{join_all, try_join_all};
-use squall_agent::protocol::{Evidence, Fault, ProcessState, Reply, Request};
+use squall_agent::faults::Fault;
+use squall_agent::protocol::{Evidence, ProcessState, Reply, Request};
 use squall_harness::cluster::{Control, Network};
 use squall_harness::{Cluster, Node, Target};
 use std::collections::BTreeMap;
@@ -15,53 +17,171 @@ const PROBE_PORT: u16 = 1;
 /// No answer for this long means that packets do not pass.
 const PROBE_TIME_MAX: Duration = Duration::from_millis(400);
 
-/// Asks for the injection or measurement of a fault.
-async fn fault(control: &Control, request: Request) -> anyhow::Result<Evidence> {
+/// What one agent is asked for.
+pub(crate) struct Ask {
+    /// The agent.
+    pub(crate) control: Control,
+    /// One after the other; undone in the opposite order.
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// What was seen of a fault.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Seen {
+    /// In the past tense, with numbers.
+    pub(crate) words: String,
+    /// To be added up over the run, by unit.
+    pub(crate) counts: BTreeMap<String, u64>,
+}
+
+impl Seen {
+    /// What several agents saw, added up.
+    pub(crate) fn of(evidence: &[Evidence]) -> Self {
+        let mut seen = Self::default();
+        for one in evidence.iter().filter(|one| one.count > 0) {
+            seen.count(one.count, &one.unit);
+        }
+        let mut words: Vec<String> = seen.counts.iter().map(|(unit, n)| format!("{n} {unit}")).collect();
+        for one in evidence.iter().filter(|one| one.count == 0 && !one.seen.is_empty()) {
+            if !words.contains(&one.seen) {
+                words.push(one.seen.clone());
+            }
+        }
+        seen.words = words.join(", ");
+        seen
+    }
+
+    /// The same, if all of them verified the fault.
+    ///
+    /// # Errors
+    /// With the words of those that did not.
+    pub(crate) fn verified(evidence: &[Evidence]) -> anyhow::Result<Self> {
+        let not: Vec<&str> = evidence.iter().filter(|one| !one.verified).map(|one| one.seen.as_str()).collect();
+        if not.is_empty() { Ok(Self::of(evidence)) } else { bail!("not in force: {}", not.join(", ")) }
+    }
+
+    /// Adds to the counts.
+    pub(crate) fn count(&mut self, count: u64, unit: &str) {
+        *self.counts.entry(unit.to_owned()).or_default() += count;
+    }
+}
+
+/// Where a fault of a plan is carried out.
+pub(crate) struct At<'a> {
+    /// The step's id.
+    pub(crate) id: &'a str,
+    /// The nodes.
+    pub(crate) cluster: &'a Cluster,
+    /// The system under test.
+    pub(crate) target: &'a dyn Target,
+    /// When the agents undo it by themselves.
+    pub(crate) lease: Duration,
+}
+
+impl At<'_> {
+    /// Name of the target's process.
+    pub(crate) fn process(&self) -> String {
+        self.target.process().to_owned()
+    }
+
+    /// The node with this number.
+    pub(crate) fn node(&self, node: usize) -> &Node {
+        &self.cluster.nodes[node]
+    }
+
+    /// The same kind of faults on each of `nodes`.
+    pub(crate) fn per_node(&self, nodes: &[usize], faults: impl Fn(&Node) -> Vec<Fault>) -> Vec<Ask> {
+        let ask = |&node: &usize| Ask { control: self.node(node).control.clone(), faults: faults(self.node(node)) };
+        nodes.iter().map(ask).collect()
+    }
+
+    /// A fault of packets on ordered pairs, by who can do that: the router for all, or each receiver for its own.
+    pub(crate) fn per_link_control(
+        &self,
+        pairs: &[(usize, usize)],
+        fault: impl Fn(Vec<(IpAddr, IpAddr)>) -> Fault,
+    ) -> Vec<Ask> {
+        let address = |node: usize| self.cluster.nodes[node].address;
+        let addresses = |&(from, to): &(usize, usize)| (address(from), address(to));
+        match &self.cluster.network {
+            Network::Router(control) => {
+                let faults = vec![fault(pairs.iter().map(addresses).collect())];
+                vec![Ask { control: control.clone(), faults }]
+            }
+            Network::PerNode => {
+                let mut by_receiver: BTreeMap<usize, Vec<(IpAddr, IpAddr)>> = BTreeMap::new();
+                for pair in pairs {
+                    by_receiver.entry(pair.1).or_default().push(addresses(pair));
+                }
+                let ask = |(to, pairs)| Ask { control: self.node(to).control.clone(), faults: vec![fault(pairs)] };
+                by_receiver.into_iter().map(ask).collect()
+            }
+        }
+    }
+
+    /// Starts the target on each of `nodes`.
+    pub(crate) async fn start(&self, nodes: &[usize]) -> anyhow::Result<()> {
+        let starts = nodes.iter().map(|&node| self.target.start(self.cluster, self.node(node)));
+        try_join_all(starts).await.map(|_| ())
+    }
+
+    /// Injects and verifies.
+    ///
+    /// # Errors
+    /// When it is not certain that all of it is in force.
+    pub(crate) async fn inject(&self, fault: &dyn PlannedFault, hit: &Hit) -> anyhow::Result<Seen> {
+        let lease_ms = self.lease.as_millis() as u64;
+        let asked = fault.asks(self, hit).into_iter().map(|ask| async move {
+            let mut seen = Vec::new();
+            for (n, fault) in ask.faults.into_iter().enumerate() {
+                let request = Request::Inject { id: self.entry_id(n), fault, lease_ms };
+                seen.push(evidence(&ask.control, request).await?);
+            }
+            anyhow::Ok(seen)
+        });
+        let evidence = try_join_all(asked).await?.concat();
+        fault.verify(self, hit, &evidence).await
+    }
+
+    /// Undoes and verifies.
+    ///
+    /// # Errors
+    /// When it is not certain that it was in force to the end (where it must be), or that it is gone.
+    pub(crate) async fn heal(&self, fault: &dyn PlannedFault, hit: &Hit) -> anyhow::Result<Seen> {
+        let holds = fault.holds_to_the_end();
+        let asked = fault.asks(self, hit).into_iter().map(|ask| async move {
+            let mut seen = Vec::new();
+            for n in (0..ask.faults.len()).rev() {
+                if holds {
+                    let last = evidence(&ask.control, Request::Measure { id: self.entry_id(n) }).await?;
+                    if !last.verified {
+                        bail!("{} before its end", last.seen);
+                    }
+                }
+                seen.push(evidence(&ask.control, Request::Heal { id: self.entry_id(n) }).await?);
+            }
+            Ok(seen)
+        });
+        let mut seen = Seen::verified(&try_join_all(asked).await?.concat())?;
+        if let Some(words) = fault.recover(self, hit).await? {
+            seen.words = words.to_owned();
+        }
+        Ok(seen)
+    }
+
+    /// In the ledgers of the agents: each of several faults at one agent has its own.
+    fn entry_id(&self, n: usize) -> String {
+        if n == 0 { self.id.to_owned() } else { format!("{}.{n}", self.id) }
+    }
+}
+
+/// Asks for the injection, measurement or healing of a fault.
+pub(crate) async fn evidence(control: &Control, request: Request) -> anyhow::Result<Evidence> {
     match control.call(request).await? {
         Reply::Fault(evidence) => Ok(evidence),
         other => bail!("the agent answered a fault with {other:?}"),
     }
 }
-
-/// Drops the packets of these ordered pairs of nodes.
-pub(crate) async fn cut(cluster: &Cluster, id: &str, pairs: &[(usize, usize)], lease: Duration) -> anyhow::Result<()> {
-    let lease_ms = lease.as_millis() as u64;
-    let injections = per_control(cluster, pairs).into_iter().map(|(control, pairs)| {
-        let fault_of = Fault::Drop { pairs, by: cluster.network.drop_by() };
-        async move { fault(&control, Request::Inject { id: id.to_owned(), fault: fault_of, lease_ms }).await }
-    });
-    let evidence = try_join_all(injections).await?;
-    if let Some(unverified) = evidence.iter().find(|evidence| !evidence.verified) {
-        bail!("the rules are not in force: {}", unverified.seen);
-    }
-    Ok(())
-}
-
-/// Lets them pass again; how many packets were dropped, where that is counted.
-pub(crate) async fn join(cluster: &Cluster, id: &str, pairs: &[(usize, usize)]) -> anyhow::Result<u64> {
-    let heals = per_control(cluster, pairs)
-        .into_iter()
-        .map(|(control, _)| async move { fault(&control, Request::Heal { id: id.to_owned() }).await });
-    Ok(try_join_all(heals).await?.iter().map(|evidence| evidence.count).sum())
-}
-
-/// Who drops which pairs: the router all, or each receiver its own.
-fn per_control(cluster: &Cluster, pairs: &[(usize, usize)]) -> Vec<(Control, Vec<(IpAddr, IpAddr)>)> {
-    let address = |node: usize| cluster.nodes[node].address;
-    match &cluster.network {
-        Network::Router(control) => {
-            vec![(control.clone(), pairs.iter().map(|&(from, to)| (address(from), address(to))).collect())]
-        }
-        Network::PerNode => {
-            let mut by_receiver: BTreeMap<usize, Vec<(IpAddr, IpAddr)>> = BTreeMap::new();
-            for &(from, to) in pairs {
-                by_receiver.entry(to).or_default().push((address(from), address(to)));
-            }
-            by_receiver.into_iter().map(|(to, pairs)| (cluster.nodes[to].control.clone(), pairs)).collect()
-        }
-    }
-}
-
 /// Which ordered pairs of different nodes cannot open a TCP connection now; each pair fails when either direction of it
 /// is cut.
 pub(crate) async fn unreachable(cluster: &Cluster) -> anyhow::Result<Vec<(usize, usize)>> {
@@ -78,28 +198,6 @@ pub(crate) async fn unreachable(cluster: &Cluster) -> anyhow::Result<Vec<(usize,
         }
     });
     Ok(try_join_all(probes).await?.concat())
-}
-
-/// Kills the target on `node`.
-pub(crate) async fn kill(target: &dyn Target, node: &Node, id: &str, lease: Duration) -> anyhow::Result<Evidence> {
-    let kill = Fault::Kill { process: target.process().to_owned() };
-    fault(&node.control, Request::Inject { id: id.to_owned(), fault: kill, lease_ms: lease.as_millis() as u64 }).await
-}
-
-/// Stops the target on `node` in its tracks.
-pub(crate) async fn pause(target: &dyn Target, node: &Node, id: &str, lease: Duration) -> anyhow::Result<Evidence> {
-    let pause = Fault::Pause { process: target.process().to_owned() };
-    fault(&node.control, Request::Inject { id: id.to_owned(), fault: pause, lease_ms: lease.as_millis() as u64 }).await
-}
-
-/// Whether the fault on `node` is still in force.
-pub(crate) async fn measure(node: &Node, id: &str) -> anyhow::Result<Evidence> {
-    fault(&node.control, Request::Measure { id: id.to_owned() }).await
-}
-
-/// Undoes a fault on `node`.
-pub(crate) async fn heal(node: &Node, id: &str) -> anyhow::Result<Evidence> {
-    fault(&node.control, Request::Heal { id: id.to_owned() }).await
 }
 
 /// Undoes everything in all ledgers.

@@ -5,12 +5,16 @@
 //! times. What depends on the live cluster (who leads) stays symbolic in the plan, is resolved when the step begins, and
 //! is recorded in the history.
 
+pub mod faults;
 pub mod grudge;
 mod hands;
 mod in_force;
+pub mod links;
 pub mod plan;
 mod read;
 mod run;
+mod schedule;
+pub mod select;
 mod tally;
 
 pub use plan::FaultPlan;
@@ -18,7 +22,7 @@ pub use plan::FaultPlan;
 use squall_checkers::History;
 use squall_harness::Nemesis;
 use squall_harness::config::{ConfigError, Doc, KeyDoc};
-use squall_harness::nemesis::{NemesisKind, PlanContext};
+use squall_harness::nemesis::{FaultDoc, NemesisKind, PlanContext};
 
 /// The nemesis of the `nemesis` list.
 pub struct SquallNemesis;
@@ -34,8 +38,8 @@ impl NemesisKind for SquallNemesis {
         Ok(Box::new(run::PlannedNemesis::new(plan)))
     }
 
-    fn faults(&self) -> Vec<(&'static str, &'static str)> {
-        read::FAULTS.to_vec()
+    fn faults(&self) -> Vec<FaultDoc> {
+        faults::KINDS.iter().map(|kind| kind.doc).collect()
     }
 
     fn keys(&self, fault: &str) -> Option<Vec<KeyDoc>> {

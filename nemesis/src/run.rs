@@ -1,16 +1,20 @@
 //! Carries a [`FaultPlan`] out while the run goes.
 
+use crate::faults::{Hit, Scope};
 use crate::grudge;
-use crate::hands;
-use crate::plan::{Cut, Direction, FaultPlan, Planned, Step, Who};
+use crate::hands::{self, At};
+use crate::links::Links;
+use crate::plan::{FaultPlan, Step};
+use crate::select::Who;
 use crate::tally::Tally;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use squall_agent::protocol::ProcessState;
+use squall_agent::faults::Fault;
+use squall_agent::protocol::{ProcessState, Request};
 use squall_checkers::{Sym, Value};
-use squall_harness::Nemesis;
 use squall_harness::nemesis::{FaultRow, NemesisContext};
-use std::collections::{BTreeMap, BTreeSet};
+use squall_harness::{Cluster, Nemesis, Target};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -35,12 +39,6 @@ struct State {
     down: BTreeMap<usize, String>,
 }
 
-/// What a step hits, resolved when it begins.
-enum Hit {
-    Links(Vec<(usize, usize)>),
-    Nodes(Vec<usize>),
-}
-
 impl PlannedNemesis {
     pub(crate) fn new(plan: FaultPlan) -> Self {
         Self { plan, state: Arc::default() }
@@ -55,6 +53,26 @@ impl PlannedNemesis {
 impl Nemesis for PlannedNemesis {
     fn plan(&self) -> serde_json::Value {
         serde_json::to_value(&self.plan).expect("plain data")
+    }
+
+    async fn prepare(&self, cluster: &Cluster, target: &dyn Target) -> anyhow::Result<()> {
+        for node in &cluster.nodes {
+            let mut wanted: Vec<Fault> = Vec::new();
+            for fault in self.plan.steps.iter().flat_map(|step| step.fault.fault().preparations(target, node)) {
+                if !wanted.contains(&fault) {
+                    wanted.push(fault);
+                }
+            }
+            for (n, fault) in wanted.into_iter().enumerate() {
+                // Without a lease of its own: it stands as long as the session.
+                let request = Request::Inject { id: format!("0-prepared-{n}"), fault, lease_ms: 0 };
+                let prepared = hands::evidence(&node.control, request).await?;
+                if !prepared.verified {
+                    bail!("{} cannot be prepared for the faults of this test: {}", node.name, prepared.seen);
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn run(&self, context: NemesisContext) {
@@ -77,7 +95,12 @@ impl Nemesis for PlannedNemesis {
         }
         let mut state = self.state();
         for (id, what) in std::mem::take(&mut state.in_force) {
-            let fault = self.plan.steps.iter().find(|step| step.id == id).map_or("fault", |step| step.fault.name());
+            let fault = self
+                .plan
+                .steps
+                .iter()
+                .find(|step| step.id == id)
+                .map_or("fault", |step| step.fault.fault().kind().doc.name);
             context.journal.nemesis(Sym::new(fault), entry(&id, "heal", &what, "healed", "at the end"));
         }
         state.down.clear();
@@ -136,9 +159,10 @@ impl StepWorker<'_> {
     }
 
     fn record(&self, action: &str, targets: &str, outcome: &str, seen: &str) {
-        self.context
-            .journal
-            .nemesis(Sym::new(self.step.fault.name()), entry(&self.step.id, action, targets, outcome, seen));
+        self.context.journal.nemesis(
+            Sym::new(self.step.fault.fault().kind().doc.name),
+            entry(&self.step.id, action, targets, outcome, seen),
+        );
     }
 
     /// Sleeps until so many milliseconds after the beginning; whether the phase still goes on then.
@@ -151,171 +175,102 @@ impl StepWorker<'_> {
         }
     }
 
+    fn at(&self) -> At<'_> {
+        At {
+            id: &self.step.id,
+            cluster: &self.context.cluster,
+            target: &*self.context.target,
+            lease: Duration::from_millis(self.step.for_ms) + LEASE_SPARE,
+        }
+    }
+
     async fn run(self, begin_ns: u64) {
-        let step = self.step;
+        let (step, fault) = (self.step, self.step.fault.fault());
         if !self.until(begin_ns, step.at_ms).await {
             return;
         }
-        let hit = self.resolve().await;
-        let Some((hit, words)) = hit else { return };
+        let Some((hit, words)) = self.resolve().await else { return };
         self.state().tally.injected(&step.fault);
-        self.state().in_force.insert(step.id.clone(), format!("{} {words}", step.fault.name()));
-        match self.inject(&hit).await {
-            Ok(seen) => self.record("inject", &words, "installed", &seen),
-            Err(error) => {
-                self.record("inject", &words, "indeterminate", &format!("{error:#}"));
-                self.state().tally.trouble(&step.fault, format!("{}: {error:#}", step.id));
+        self.state().in_force.insert(step.id.clone(), format!("{} {words}", fault.kind().doc.name));
+        match self.at().inject(fault, &hit).await {
+            Ok(seen) => {
+                self.record("inject", &words, "installed", &seen.words);
+                let mut state = self.state();
+                state.tally.bit(&step.fault);
+                state.tally.seen(&step.fault, &seen);
             }
+            Err(error) => self.doubt("inject", &words, &error),
         }
         let in_time = self.until(begin_ns, step.at_ms + step.for_ms).await;
         if !in_time {
             // Left to the healing after the phase.
             return;
         }
-        match self.undo(&hit).await {
+        match self.at().heal(fault, &hit).await {
             Ok(seen) => {
-                self.record("heal", &words, "healed", &seen);
+                self.record("heal", &words, "healed", &seen.words);
                 let mut state = self.state();
+                state.tally.seen(&step.fault, &seen);
                 state.in_force.remove(&step.id);
                 state.down.retain(|_, id| *id != step.id);
             }
-            Err(error) => {
-                self.record("heal", &words, "indeterminate", &format!("{error:#}"));
-                self.state().tally.trouble(&step.fault, format!("{}: {error:#}", step.id));
-            }
+            Err(error) => self.doubt("heal", &words, &error),
         }
+    }
+
+    /// Nobody knows whether it worked.
+    fn doubt(&self, action: &str, words: &str, error: &anyhow::Error) {
+        self.record(action, words, "indeterminate", &format!("{error:#}"));
+        self.state().tally.trouble(&self.step.fault, format!("{}: {error:#}", self.step.id));
     }
 
     /// Who is hit, and that in words; `None` (and recorded) when there is nobody left to hit.
     async fn resolve(&self) -> Option<(Hit, String)> {
-        let primary = |otherwise: usize| async move {
-            let primaries = self.context.target.primaries(&self.context.cluster).await;
-            primaries.first().and_then(|name| self.names.iter().position(|n| n == name)).unwrap_or(otherwise)
-        };
-        let nodes = match &self.step.fault {
-            Planned::Partition { cut, .. } => {
-                let pairs: BTreeSet<(usize, usize)> = match cut {
-                    Cut::Pairs(pairs) => pairs.iter().copied().collect(),
-                    Cut::Primary { otherwise, direction } => {
-                        let node = primary(*otherwise).await;
-                        let all = grudge::isolate(&[node], self.names.len());
-                        all.into_iter()
-                            .filter(|(from, to)| match direction {
-                                Direction::Both => true,
-                                Direction::In => *to == node,
-                                Direction::Out => *from == node,
-                            })
-                            .collect()
-                    }
-                };
+        match self.step.fault.fault().scope() {
+            Scope::Links(links) => {
+                let primary = if matches!(links, Links::Primary { .. }) { self.primary().await } else { None };
+                let pairs = links.resolve(primary, self.names.len());
                 let words = grudge::describe(&pairs, self.names);
-                return Some((Hit::Links(pairs.into_iter().collect()), words));
+                Some((Hit::Links(pairs.into_iter().collect()), words))
             }
-            Planned::Kill { who, .. } | Planned::Pause { who, .. } => match who {
-                Who::Nodes(nodes) => nodes.clone(),
-                Who::Primary { otherwise } => vec![primary(*otherwise).await],
-            },
-        };
+            Scope::Nodes(who) => {
+                let primary = if matches!(who, Who::Primary { .. }) { self.primary().await } else { None };
+                let nodes = who.resolve(primary);
+                let words = self.names_of(&nodes);
+                Some((Hit::Nodes(nodes), words))
+            }
+            Scope::Processes(who) => {
+                let primary = if matches!(who, Who::Primary { .. }) { self.primary().await } else { None };
+                let free = self.take(who.resolve(primary))?;
+                let words = self.names_of(&free);
+                Some((Hit::Nodes(free), words))
+            }
+        }
+    }
+
+    fn names_of(&self, nodes: &[usize]) -> String {
+        nodes.iter().map(|&node| self.names[node].as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    async fn primary(&self) -> Option<usize> {
+        let primaries = self.context.target.primaries(&self.context.cluster).await;
+        primaries.first().and_then(|name| self.names.iter().position(|n| n == name))
+    }
+
+    /// Those of `nodes` whose process no other step has, which this step has from now on.
+    fn take(&self, nodes: Vec<usize>) -> Option<Vec<usize>> {
         let mut state = self.state();
         let (free, busy): (Vec<usize>, Vec<usize>) = nodes.into_iter().partition(|node| !state.down.contains_key(node));
         for node in &free {
             state.down.insert(*node, self.step.id.clone());
         }
-        if free.is_empty() {
-            let why: Vec<String> =
-                busy.iter().map(|n| format!("{} is down by {}", self.names[*n], state.down[n])).collect();
-            let why = format!("skipped: {}", why.join(", "));
-            drop(state);
-            self.record("inject", "", "skipped", &why);
-            return None;
+        if !free.is_empty() {
+            return Some(free);
         }
+        let why: Vec<String> =
+            busy.iter().map(|n| format!("{} is down by {}", self.names[*n], state.down[n])).collect();
         drop(state);
-        let words = free.iter().map(|&node| self.names[node].as_str()).collect::<Vec<_>>().join(" ");
-        Some((Hit::Nodes(free), words))
-    }
-
-    fn lease(&self) -> Duration {
-        Duration::from_millis(self.step.for_ms) + LEASE_SPARE
-    }
-
-    /// Injects and verifies; what was seen.
-    async fn inject(&self, hit: &Hit) -> anyhow::Result<String> {
-        let (step, context) = (self.step, self.context);
-        match hit {
-            Hit::Links(pairs) if pairs.is_empty() => bail!("this shape cuts nothing in a cluster of this size"),
-            Hit::Links(pairs) => {
-                hands::cut(&context.cluster, &step.id, pairs, self.lease()).await?;
-                let silent: BTreeSet<_> = hands::unreachable(&context.cluster).await?.into_iter().collect();
-                // One direction cut is enough for a connection to fail from either end.
-                let expected: BTreeSet<_> = pairs.iter().flat_map(|&(a, b)| [(a, b), (b, a)]).collect();
-                let bit = expected.intersection(&silent).count();
-                let seen = format!("{bit} of {} probes got no answer", expected.len());
-                if bit < expected.len() {
-                    bail!("{seen}");
-                }
-                let mut state = self.state();
-                state.tally.bit(&step.fault);
-                state.tally.seen(&step.fault, "links cut", pairs.len() as u64);
-                state.tally.seen(&step.fault, "probes without answer", bit as u64);
-                Ok(seen)
-            }
-            Hit::Nodes(nodes) => {
-                let hits = nodes.iter().map(|&node| async move {
-                    let (target, node) = (&*context.target, &context.cluster.nodes[node]);
-                    match step.fault {
-                        Planned::Kill { .. } => hands::kill(target, node, &step.id, self.lease()).await,
-                        _ => hands::pause(target, node, &step.id, self.lease()).await,
-                    }
-                });
-                let evidence = futures::future::try_join_all(hits).await?;
-                let seen = evidence.iter().map(|e| e.seen.as_str()).collect::<Vec<_>>().join(", ");
-                let count: u64 = evidence.iter().map(|e| e.count).sum();
-                let mut state = self.state();
-                let unit =
-                    if matches!(step.fault, Planned::Kill { .. }) { "processes gone" } else { "processes in state T" };
-                state.tally.seen(&step.fault, unit, count);
-                if evidence.iter().all(|e| e.verified) {
-                    state.tally.bit(&step.fault);
-                } else {
-                    drop(state);
-                    bail!("{seen}");
-                }
-                Ok(seen)
-            }
-        }
-    }
-
-    /// Undoes and says what was seen.
-    async fn undo(&self, hit: &Hit) -> anyhow::Result<String> {
-        let (step, context) = (self.step, self.context);
-        match hit {
-            Hit::Links(pairs) => {
-                let dropped = hands::join(&context.cluster, &step.id, pairs).await?;
-                self.state().tally.seen(&step.fault, "packets dropped", dropped);
-                Ok(if dropped > 0 { format!("{dropped} packets dropped") } else { "links joined".to_owned() })
-            }
-            Hit::Nodes(nodes) => {
-                let heals = nodes.iter().map(|&node| async move {
-                    let node = &context.cluster.nodes[node];
-                    if matches!(step.fault, Planned::Pause { .. }) {
-                        // It must have stood still to the very end.
-                        let last = hands::measure(node, &step.id).await?;
-                        if !last.verified {
-                            bail!("{}: {} before the end of the pause", node.name, last.seen);
-                        }
-                    }
-                    hands::heal(node, &step.id).await?;
-                    if matches!(step.fault, Planned::Kill { .. }) {
-                        context.target.start(&context.cluster, node).await?;
-                    }
-                    anyhow::Ok(())
-                });
-                futures::future::try_join_all(heals).await?;
-                Ok(match step.fault {
-                    Planned::Kill { .. } => "started again".to_owned(),
-                    _ => "goes on".to_owned(),
-                })
-            }
-        }
+        self.record("inject", "", "skipped", &format!("skipped: {}", why.join(", ")));
+        None
     }
 }

@@ -1,6 +1,7 @@
 //! What came of the faults, added up for the summary.
 
-use crate::plan::Planned;
+use crate::faults::Planned;
+use crate::hands::Seen;
 use squall_harness::nemesis::FaultRow;
 use std::collections::BTreeMap;
 
@@ -16,12 +17,13 @@ struct Row {
     bit: u64,
     troubles: Vec<String>,
     /// Numbers with their units.
-    seen: BTreeMap<&'static str, u64>,
+    seen: BTreeMap<String, u64>,
 }
 
 impl Tally {
     fn row(&mut self, fault: &Planned) -> &mut Row {
-        self.rows.entry((fault.name(), fault.detail().to_owned())).or_default()
+        let fault = fault.fault();
+        self.rows.entry((fault.kind().doc.name, fault.detail().to_owned())).or_default()
     }
 
     /// It was tried.
@@ -43,8 +45,10 @@ impl Tally {
     }
 
     /// Something was measured.
-    pub(crate) fn seen(&mut self, fault: &Planned, unit: &'static str, count: u64) {
-        *self.row(fault).seen.entry(unit).or_default() += count;
+    pub(crate) fn seen(&mut self, fault: &Planned, seen: &Seen) {
+        for (unit, count) in &seen.counts {
+            *self.row(fault).seen.entry(unit.clone()).or_default() += count;
+        }
     }
 
     /// A row for each kind of fault.

@@ -148,6 +148,10 @@ impl Target for SquallNode {
         Ok(())
     }
 
+    fn data(&self) -> Vec<String> {
+        vec![DATA.to_owned()]
+    }
+
     fn clients(&self, workload: &str) -> Option<Arc<dyn ClientFactory>> {
         (workload == "register").then(|| Arc::new(Clients) as Arc<dyn ClientFactory>)
     }

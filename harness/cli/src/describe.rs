@@ -43,7 +43,7 @@ pub(crate) fn list(args: &ListArgs, registry: &Registry) -> anyhow::Result<()> {
         section("workloads", registry.workloads.iter().map(|kind| (kind.name, kind.doc)).collect());
     }
     if wanted.is_none_or(|what| what == "faults") {
-        section("faults", registry.nemesis.faults());
+        section("faults", registry.nemesis.faults().iter().map(|fault| (fault.name, fault.what)).collect());
     }
     if wanted == Some("runs") {
         for run in runs(&args.store)? {
@@ -81,10 +81,10 @@ pub(crate) fn describe(args: &DescribeArgs, registry: &Registry) -> anyhow::Resu
         print(&kind.keys("workload")?);
         found = true;
     }
-    if let (Some(keys), Some((_, doc))) =
-        (registry.nemesis.keys(name), registry.nemesis.faults().into_iter().find(|(fault, _)| *fault == name))
+    if let (Some(keys), Some(fault)) =
+        (registry.nemesis.keys(name), registry.nemesis.faults().into_iter().find(|fault| fault.name == name))
     {
-        println!("fault {name}: {doc}");
+        println!("fault {name}: {}", fault.what);
         print(&keys);
         found = true;
     }
@@ -93,7 +93,7 @@ pub(crate) fn describe(args: &DescribeArgs, registry: &Registry) -> anyhow::Resu
     }
     let targets = registry.targets.iter().map(|kind| kind.name);
     let workloads = registry.workloads.iter().map(|kind| kind.name);
-    let faults = registry.nemesis.faults().into_iter().map(|(fault, _)| fault);
+    let faults = registry.nemesis.faults().into_iter().map(|fault| fault.name);
     let known: Vec<&str> = targets.chain(workloads).chain(faults).chain(["test", "hosts"]).collect();
     bail!("{}", unknown("name", name, known))
 }

@@ -11,7 +11,8 @@ pub mod ssh;
 pub use control::{Control, ControlError, fetch_file};
 
 use async_trait::async_trait;
-use squall_agent::protocol::{DropBy, Hello};
+use squall_agent::faults::drop::DropBy;
+use squall_agent::protocol::Hello;
 use squall_checkers::Sym;
 use std::net::IpAddr;
 use std::path::Path;

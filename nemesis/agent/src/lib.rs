@@ -1,9 +1,10 @@
 //! The one program that runs on every node: processes, faults, ledger, watchdog.
 //!
-//! [`protocol`] and [`frame`] are what controller and agent say to each other and build everywhere; the rest is Linux
-//! only. Everything the agent must remember is on disk below `ROOT/agent`, so that another agent (after a lost connection)
+//! [`protocol`], [`frame`] and the data of [`faults`] are what controller and agent say to each other and build everywhere;
+//! the rest is Linux only. Everything the agent must remember is on disk below `ROOT/agent`, so that another agent (after a lost connection)
 //! and the watchdog (when nobody comes back) can go on from there.
 
+pub mod faults;
 pub mod frame;
 #[cfg(target_os = "linux")]
 mod linux;

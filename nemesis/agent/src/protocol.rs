@@ -12,6 +12,7 @@
 //! Ids are chosen by the controller. Answers come in any order. Every request is idempotent: asking again after a lost
 //! connection is always safe.
 
+use crate::faults::Fault;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -119,7 +120,8 @@ pub enum Request {
         /// Its id.
         id: String,
     },
-    /// Undo everything in the ledger. Answer: [`Reply::Ledger`] (what was undone).
+    /// Undo every fault in the ledger; preparations that stand until the session ends are left. Answer:
+    /// [`Reply::Ledger`] (what was undone).
     HealAll,
     /// What is in the ledger now. Answer: [`Reply::Ledger`].
     Ledger,
@@ -142,39 +144,6 @@ pub struct StartProcess {
     pub cwd: String,
     /// File to which stdout and stderr are appended.
     pub log: String,
-}
-
-/// A fault as one node's agent sees it. Who is hit was decided by the nemesis plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// Silently drop packets from the first address of each pair to the second.
-    Drop {
-        /// Ordered (from, to) pairs.
-        pairs: Vec<(IpAddr, IpAddr)>,
-        /// How.
-        by: DropBy,
-    },
-    /// kill -9 of a named process and all its descendants. Its undo is the target's business (start it again).
-    Kill {
-        /// The name it was started under.
-        process: String,
-    },
-    /// SIGSTOP of a named process and all its descendants; undone by SIGCONT.
-    Pause {
-        /// The name it was started under.
-        process: String,
-    },
-}
-
-/// The mechanism that drops packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DropBy {
-    /// Blackhole policy rules in the router namespace of the local provider.
-    RouterRules,
-    /// An nftables table of our own on the receiving node; its set elements time out with the lease.
-    Nft,
 }
 
 /// What the agent answers.
@@ -275,8 +244,15 @@ pub struct Evidence {
     pub seen: String,
     /// The number behind it, where there is one (packets, processes), so that several nodes can be added up.
     pub count: u64,
-    /// The unit of `count`: `packets dropped`, `processes gone`, `processes stopped`.
+    /// The unit of `count`: `packets dropped`, `processes gone`.
     pub unit: String,
+}
+
+impl Evidence {
+    /// Evidence of these parts.
+    pub fn new(verified: bool, seen: impl Into<String>, count: u64, unit: &str) -> Self {
+        Self { verified, seen: seen.into(), count, unit: unit.to_owned() }
+    }
 }
 
 /// A fault in force, as it stands in the ledger.

@@ -1,7 +1,11 @@
 //! The agent as a program: what it starts, breaks and undoes, and what is left when it or its controller dies.
 
+use squall_agent::faults::Fault;
+use squall_agent::faults::drop::{Drop, DropBy};
+use squall_agent::faults::kill::Kill;
+use squall_agent::faults::pause::Pause;
 use squall_agent::protocol::{
-    AgentError, Evidence, Fault, ProcessState, ProcessStatus, Reply, Request, StartProcess, VERSION,
+    AgentError, Evidence, ProcessState, ProcessStatus, Reply, Request, StartProcess, VERSION,
 };
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -99,7 +103,7 @@ impl Agent {
 }
 
 fn pause() -> Fault {
-    Fault::Pause { process: "tree".to_owned() }
+    Fault::Pause(Pause { process: "tree".to_owned() })
 }
 
 fn stat(pid: u32) -> Option<(char, u32)> {
@@ -143,12 +147,12 @@ fn a_kill_takes_the_whole_tree() {
     let root = tempfile::tempdir().unwrap();
     let mut agent = Agent::start(root.path(), 0);
     let tree = descendants(agent.start_tree().pid.unwrap());
-    let evidence = agent.inject("1-kill", Fault::Kill { process: "tree".to_owned() });
+    let evidence = agent.inject("1-kill", Fault::Kill(Kill { process: "tree".to_owned() }));
     assert!(evidence.verified && evidence.count >= 5, "{evidence:?}");
     assert!(tree.iter().all(|pid| is_gone(*pid)), "{tree:?}");
     assert_eq!(agent.status().state, ProcessState::Gone);
     // Again is the same, and a second process under the name is another one.
-    let again = agent.inject("1-kill", Fault::Kill { process: "tree".to_owned() });
+    let again = agent.inject("1-kill", Fault::Kill(Kill { process: "tree".to_owned() }));
     assert!(again.verified);
     agent.fault(Request::Heal { id: "1-kill".to_owned() });
     let second = agent.start_tree();
@@ -212,8 +216,7 @@ fn refuses_what_it_cannot_answer_for() {
     let root = tempfile::tempdir().unwrap();
     let mut agent = Agent::start(root.path(), 0);
     let address = |text: &str| text.parse().unwrap();
-    let foreign =
-        Fault::Drop { pairs: vec![(address("0.0.0.1"), address("0.0.0.2"))], by: squall_agent::protocol::DropBy::Nft };
+    let foreign = Fault::Drop(Drop { pairs: vec![(address("0.0.0.1"), address("0.0.0.2"))], by: DropBy::Nft });
     let refused = agent.ask(Request::Inject { id: "1-x".to_owned(), fault: foreign, lease_ms: 1000 }).unwrap_err();
     assert!(refused.message.contains("no address of this node"), "{refused}");
     let bad_id = agent.ask(Request::Inject { id: "../x".to_owned(), fault: pause(), lease_ms: 1000 }).unwrap_err();

@@ -212,6 +212,11 @@ impl Target for Etcd {
         Ok(())
     }
 
+    fn data(&self) -> Vec<String> {
+        // The parent of its folder, which etcd makes itself, for it is strict about permissions.
+        vec!["data".to_owned()]
+    }
+
     fn clients(&self, workload: &str) -> Option<Arc<dyn ClientFactory>> {
         let serializable = self.serializable;
         (workload == "register").then(|| Arc::new(Clients { serializable }) as Arc<dyn ClientFactory>)

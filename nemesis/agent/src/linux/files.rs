@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn removes_only_what_is_below_the_root() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::open(&dir.path().join("root")).unwrap();
+        let state = State::open(&dir.path().join("root"), Vec::new()).unwrap();
         fs::create_dir_all(dir.path().join("outside")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("outside"), state.root.join("link")).unwrap();
         put(&state, "data/a", 0o600, b"x").unwrap();

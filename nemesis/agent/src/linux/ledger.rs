@@ -1,7 +1,8 @@
 //! The ledger: every fault in force, written and synced before it is injected, so that whoever comes later can undo it.
 
 use super::state::{State, boot_id, check_name, deadline, read_json, write_json};
-use crate::protocol::{AgentError, Fault, LedgerEntry};
+use crate::faults::Fault;
+use crate::protocol::{AgentError, LedgerEntry};
 use std::fs::{self, File};
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! The agent's command line, embedded as `squall agent …`.
 
 use super::state::State;
-use super::{fault, ledger, process, serve, watchdog};
+use super::{fault, helper, ledger, process, serve, watchdog};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -38,6 +38,16 @@ enum Command {
         #[arg(long)]
         root: PathBuf,
     },
+    /// Do a fault's work for as long as it is in force (started by `serve`)
+    #[command(hide = true)]
+    Helper {
+        #[arg(long)]
+        root: PathBuf,
+        kind: String,
+        process: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Become a session leader, then a program
     #[command(hide = true)]
     Session {
@@ -52,29 +62,36 @@ enum Command {
 /// A sentence for a person.
 pub fn main(args: AgentArgs) -> anyhow::Result<()> {
     match args.command {
-        Command::Serve { root } => serve::serve(State::open(&root)?, myself()),
-        Command::Watchdog { root } => watchdog::run(&State::open(&root)?),
+        Command::Serve { root } => serve::serve(State::open(&root, myself())?),
+        Command::Watchdog { root } => watchdog::run(&State::open(&root, myself())?),
         Command::Heal { root } => {
-            let state = State::open(&root)?;
+            let state = State::open(&root, myself())?;
             let _lock = state.lock()?;
-            for entry in fault::heal_all(&state)? {
-                println!("healed {}", entry.id);
+            for which in [fault::Which::Faults, fault::Which::Standing] {
+                for entry in fault::heal_all(&state, which)? {
+                    println!("healed {}", entry.id);
+                }
             }
             Ok(())
         }
         Command::Ledger { root } => {
-            for entry in ledger::all(&State::open(&root)?) {
+            for entry in ledger::all(&State::open(&root, myself())?) {
                 println!("{}", serde_json::to_string(&entry)?);
             }
             Ok(())
+        }
+        Command::Helper { root, kind, process, args } => {
+            helper::main(&State::open(&root, myself())?, &kind, &process, &args)
         }
         Command::Session { argv } => Err(process::become_session(&argv)),
     }
 }
 
-/// How this program was called, up to its subcommand: `/proc/self/exe agent`, or just `/proc/self/exe`. By that name the
-/// program is found even after its file was replaced.
+/// Those that open the state.
+const SUBCOMMANDS: [&str; 5] = ["serve", "watchdog", "heal", "ledger", "helper"];
+
+/// How this program was called, up to its subcommand: `/proc/self/exe agent`, or just `/proc/self/exe`.
 fn myself() -> Vec<String> {
-    let arguments = std::env::args().skip(1).take_while(|argument| argument != "serve");
+    let arguments = std::env::args().skip(1).take_while(|argument| !SUBCOMMANDS.contains(&argument.as_str()));
     std::iter::once("/proc/self/exe".to_owned()).chain(arguments).collect()
 }

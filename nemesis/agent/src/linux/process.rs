@@ -3,9 +3,10 @@
 //! A record on disk names the process by pid, start time and boot, so that a recycled pid is never hit. The child is
 //! started by way of the hidden subcommand `session`, which calls setsid(2) and becomes the program.
 
+use super::fault;
 use super::procfs::{self, Stat};
 use super::state::{State, boot_id, check_name, read_json, write_json};
-use crate::protocol::{AgentError, ProcessState, ProcessStatus, StartProcess};
+use crate::protocol::{AgentError, Evidence, ProcessState, ProcessStatus, StartProcess};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -91,11 +92,21 @@ pub(crate) fn status(state: &State, name: &str) -> Result<ProcessStatus, AgentEr
     })
 }
 
-/// Starts a process; `myself` is how this program is called up to its subcommands. The caller holds the lock.
+/// Evidence of whether the process called `name` is in state `wanted`.
+///
+/// # Errors
+/// When `name` is no name.
+pub(crate) fn in_state(state: &State, name: &str, wanted: ProcessState, unit: &str) -> Result<Evidence, AgentError> {
+    let now = status(state, name)?.state;
+    let seen = format!("`{name}` is {}", format!("{now:?}").to_lowercase());
+    Ok(Evidence::new(now == wanted, seen, u64::from(now == wanted), unit))
+}
+
+/// Starts a process, in the way that the faults in force want it. The caller holds the lock.
 ///
 /// # Errors
 /// When it cannot be started, ends at once, or another command runs under that name.
-pub(crate) fn start(state: &State, spec: &StartProcess, myself: &[String]) -> Result<ProcessStatus, AgentError> {
+pub(crate) fn start(state: &State, spec: &StartProcess) -> Result<ProcessStatus, AgentError> {
     if let Some(old) = record(state, &spec.name)? {
         let status = old.status();
         if status.state != ProcessState::Gone {
@@ -114,11 +125,14 @@ pub(crate) fn start(state: &State, spec: &StartProcess, myself: &[String]) -> Re
         OpenOptions::new().create(true).append(true).open(&log).map_err(|e| AgentError::io("open the log", &log, e))?;
     let error_output = output.try_clone().map_err(|e| AgentError::io("open the log", &log, e))?;
     let log_len = output.metadata().map_or(0, |m| m.len());
-    let mut child = Command::new(&myself[0])
-        .args(&myself[1..])
+    let launch = fault::launch(state, &spec.name)?;
+    let mut child = Command::new(&state.myself[0])
+        .args(&state.myself[1..])
         .arg("session")
+        .args(&launch.through)
         .args(&spec.argv)
         .envs(&spec.env)
+        .envs(&launch.env)
         .current_dir(state.root.join(&spec.cwd))
         .stdin(Stdio::null())
         .stdout(output)
@@ -150,11 +164,13 @@ pub(crate) fn start(state: &State, spec: &StartProcess, myself: &[String]) -> Re
     Ok(status)
 }
 
-/// Waits until the child has become the program of `argv`.
+/// Waits until the child, or a process that it started in its session, has become the program of `argv`.
 fn await_exec(child: &mut Child, argv: &[String]) -> Result<(), String> {
     let begun = Instant::now();
+    let is_there = |pid: u32| procfs::command_line(pid) == argv;
     loop {
-        if procfs::command_line(child.id()) == argv {
+        let session = child.id();
+        if is_there(session) || procfs::all().iter().any(|stat| stat.session == session && is_there(stat.pid)) {
             return Ok(());
         }
         if let Ok(Some(status)) = child.try_wait() {

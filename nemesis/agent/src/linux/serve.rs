@@ -2,9 +2,10 @@
 //!
 //! When stdin ends the agent leaves; what it started and injected stays until the lease is out.
 
+use super::addresses::own_addresses;
 use super::state::{State, boot_id, clock_ns};
 use super::stream::{Asked, read_request, write_answer};
-use super::{doctor, exec, fault, files, ledger, probe, process, watchdog};
+use super::{doctor, end, exec, fault, files, ledger, probe, process, watchdog};
 use crate::protocol::{AgentError, Hello, Reply, Request, VERSION};
 use nix::time::ClockId;
 use std::sync::{Arc, Mutex};
@@ -13,19 +14,19 @@ use std::time::Duration;
 
 type Answer = Result<(Reply, Vec<u8>), AgentError>;
 
-/// Serves one controller until it hangs up. `myself` is how this program is called up to its subcommands.
+/// Serves one controller until it hangs up.
 ///
 /// # Errors
 /// When the stream breaks or is not a controller's.
-pub(crate) fn serve(state: State, myself: Vec<String>) -> anyhow::Result<()> {
-    let shared = Arc::new((state, myself));
+pub(crate) fn serve(state: State) -> anyhow::Result<()> {
+    let state = Arc::new(state);
     let output = Arc::new(Mutex::new(std::io::stdout()));
     let mut input = std::io::stdin().lock();
     while let Some(asked) = read_request(&mut input)? {
-        let (shared, output) = (shared.clone(), output.clone());
+        let (state, output) = (state.clone(), output.clone());
         let work = move || {
             let Asked { id, request, payload } = asked;
-            let answer = answer(&shared.0, &shared.1, request, &payload);
+            let answer = answer(&state, request, &payload);
             let mut output = output.lock().unwrap_or_else(|e| e.into_inner());
             // A controller that is gone is noticed by the reader.
             let _ = write_answer(&mut *output, id, &answer);
@@ -35,7 +36,7 @@ pub(crate) fn serve(state: State, myself: Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn answer(state: &State, myself: &[String], request: Request, payload: &[u8]) -> Answer {
+fn answer(state: &State, request: Request, payload: &[u8]) -> Answer {
     let plain = |reply: Reply| Ok((reply, Vec::new()));
     let locked = || state.lock();
     match request {
@@ -58,8 +59,8 @@ fn answer(state: &State, myself: &[String], request: Request, payload: &[u8]) ->
         }
         Request::Start(spec) => {
             let _lock = locked()?;
-            watchdog::ensure(state, myself)?;
-            plain(Reply::Process(process::start(state, &spec, myself)?))
+            watchdog::ensure(state)?;
+            plain(Reply::Process(process::start(state, &spec)?))
         }
         Request::Stop { name, signal, grace_ms } => {
             let _lock = locked()?;
@@ -90,7 +91,7 @@ fn answer(state: &State, myself: &[String], request: Request, payload: &[u8]) ->
         }
         Request::Inject { id, fault, lease_ms } => {
             let _lock = locked()?;
-            watchdog::ensure(state, myself)?;
+            watchdog::ensure(state)?;
             plain(Reply::Fault(fault::inject(state, &id, &fault, lease_ms)?))
         }
         Request::Measure { id } => plain(Reply::Fault(fault::measure(state, &id)?)),
@@ -100,17 +101,13 @@ fn answer(state: &State, myself: &[String], request: Request, payload: &[u8]) ->
         }
         Request::HealAll => {
             let _lock = locked()?;
-            plain(Reply::Ledger(fault::heal_all(state)?))
+            plain(Reply::Ledger(fault::heal_all(state, fault::Which::Faults)?))
         }
         Request::Ledger => plain(Reply::Ledger(ledger::all(state))),
         Request::Doctor => plain(Reply::Doctor(doctor::doctor())),
         Request::Shutdown => {
             let _lock = locked()?;
-            let healed = fault::heal_all(state);
-            for name in process::names(state) {
-                process::kill_tree(state, &name)?;
-            }
-            healed?;
+            end::everything(state)?;
             plain(Reply::Done)
         }
     }
@@ -126,6 +123,6 @@ fn hello(state: &State) -> Hello {
         uid: nix::unistd::geteuid().as_raw(),
         root: state.root.display().to_string(),
         arch: std::env::consts::ARCH.to_owned(),
-        addresses: fault::own_addresses(),
+        addresses: own_addresses(),
     }
 }

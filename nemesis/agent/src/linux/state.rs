@@ -25,6 +25,9 @@ impl AgentError {
 pub(crate) struct State {
     /// Everything squall may write on the node is below this.
     pub(crate) root: PathBuf,
+    /// How this program is called up to its subcommands: `/proc/self/exe agent`. By that name it is found even after its
+    /// file was replaced.
+    pub(crate) myself: Vec<String>,
 }
 
 /// How long what the agent started outlives the controller's last sign of life.
@@ -40,10 +43,10 @@ impl State {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub(crate) fn open(root: &Path) -> Result<Self, AgentError> {
+    pub(crate) fn open(root: &Path, myself: Vec<String>) -> Result<Self, AgentError> {
         fs::create_dir_all(root).map_err(|e| AgentError::io("create", root, e))?;
         let root = root.canonicalize().map_err(|e| AgentError::io("use", root, e))?;
-        let state = Self { root };
+        let state = Self { root, myself };
         for name in ["ledger", "processes"] {
             let dir = state.path(name);
             fs::create_dir_all(&dir).map_err(|e| AgentError::io("create", &dir, e))?;

@@ -3,7 +3,7 @@
 //! One per root. It leaves when there is nothing to guard, and is started again with the next fault or process.
 
 use super::state::{State, boottime_ns};
-use super::{fault, ledger, process};
+use super::{end, fault, ledger, process};
 use crate::protocol::{AgentError, ProcessState};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
@@ -20,7 +20,7 @@ const GUARDING: &str = "guarding";
 ///
 /// # Errors
 /// When it cannot be started: then nothing may be injected.
-pub(crate) fn ensure(state: &State, myself: &[String]) -> Result<(), AgentError> {
+pub(crate) fn ensure(state: &State) -> Result<(), AgentError> {
     if state.watchdog_lock()?.is_none() {
         return Ok(());
     }
@@ -32,8 +32,8 @@ pub(crate) fn ensure(state: &State, myself: &[String]) -> Result<(), AgentError>
         .map_err(|e| AgentError::io("open", &log_path, e))?;
     let failed =
         |what: &str| AgentError::new(format!("cannot start the watchdog: {what} (see {})", log_path.display()));
-    let mut child = Command::new(&myself[0])
-        .args(&myself[1..])
+    let mut child = Command::new(&state.myself[0])
+        .args(&state.myself[1..])
         .arg("watchdog")
         .arg("--root")
         .arg(&state.root)
@@ -86,11 +86,11 @@ fn runs_any(state: &State) -> bool {
         .any(|name| process::status(state, name).is_ok_and(|status| status.state != ProcessState::Gone))
 }
 
-/// Undoes faults whose lease is out, and ends processes when the session's is.
+/// Undoes faults whose lease is out, and everything when the session's is.
 fn expire(state: &State) {
     let now = boottime_ns();
-    for entry in ledger::all(state) {
-        if ledger::effective_deadline(state, &entry) <= now {
+    for entry in ledger::all(state).iter().filter(|entry| !entry.fault.effect().is_standing()) {
+        if ledger::effective_deadline(state, entry) <= now {
             match fault::heal(state, &entry.id) {
                 Ok(evidence) => eprintln!("lease of {} is out: {}", entry.id, evidence.seen),
                 Err(error) => eprintln!("lease of {} is out, but: {error}", entry.id),
@@ -98,12 +98,9 @@ fn expire(state: &State) {
         }
     }
     if state.lease_deadline() <= now {
-        for name in process::names(state) {
-            match process::kill_tree(state, &name) {
-                Ok(0) => {}
-                Ok(killed) => eprintln!("the session's lease is out: killed {killed} processes of {name}"),
-                Err(error) => eprintln!("the session's lease is out, but: {error}"),
-            }
+        match end::everything(state) {
+            Ok(killed) => eprintln!("the session's lease is out: killed {killed} processes"),
+            Err(error) => eprintln!("the session's lease is out, but: {error}"),
         }
     }
 }

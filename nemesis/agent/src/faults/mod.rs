@@ -1,0 +1,41 @@
+//! Every fault that an agent can inject, one file each: its data, which builds everywhere, and on Linux its effect.
+//!
+//! A new fault is a file here that holds a serializable struct and implements `Effect` for it, its `pub mod` line, and
+//! its line in the list below. Who is hit was decided by the nemesis' plan; what came of it is an
+//! [`Evidence`](crate::protocol::Evidence).
+
+pub mod drop;
+pub mod kill;
+pub mod pause;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $variant:ident($data:path),)*) => {
+        /// A fault as one node's agent sees it.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Fault {
+            $($(#[$doc])* $variant($data),)*
+        }
+
+        #[cfg(target_os = "linux")]
+        impl Fault {
+            /// What it does: the only place that tells faults apart.
+            pub(crate) fn effect(&self) -> &dyn crate::linux::Effect {
+                match self {
+                    $(Self::$variant(data) => data,)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// Packets are dropped silently.
+    Drop(drop::Drop),
+    /// A process tree is killed.
+    Kill(kill::Kill),
+    /// A process tree stands still.
+    Pause(pause::Pause),
+}

@@ -1,0 +1,35 @@
+//! Which addresses are this node's, and which is the controller's.
+
+use std::net::IpAddr;
+
+/// All addresses of this node's interfaces but loopback.
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let mut addresses: Vec<IpAddr> = interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+        })
+        .filter(|address| !address.is_loopback())
+        .collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
+/// Where the ssh connection comes from that carries the control channel; sudo may have dropped the variable, so ancestors
+/// are asked too.
+pub(crate) fn controller_address() -> Option<IpAddr> {
+    let mut pid = std::process::id();
+    while pid > 1 {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        for variable in environment.split(|byte| *byte == 0) {
+            if let Some(value) = variable.strip_prefix(b"SSH_CONNECTION=") {
+                return std::str::from_utf8(value).ok()?.split(' ').next()?.parse().ok();
+            }
+        }
+        pid = super::procfs::Stat::of(pid)?.ppid;
+    }
+    None
+}

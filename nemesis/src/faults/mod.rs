@@ -1,0 +1,173 @@
+//! Every fault that a test file can name, one file each.
+//!
+//! A new fault is a file here that holds its [`FaultKind`] (what people read about it, and the reader of its keys), its plan
+//! data (pure, serializable) and [`PlannedFault`] for that data, then its `pub mod` line and its line in the list below.
+//! What it asks of the agents is a fault of `squall_agent::faults`.
+
+pub mod kill;
+pub mod partition;
+pub mod pause;
+
+use crate::hands::{Ask, At, Seen};
+use crate::links::Links;
+use crate::select::Who;
+use async_trait::async_trait;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use squall_agent::faults::Fault;
+use squall_agent::protocol::Evidence;
+use squall_harness::config::{ConfigError, Section};
+use squall_harness::nemesis::{FaultDoc, PlanContext};
+use squall_harness::{Node, Target};
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $variant:ident($module:ident),)*) => {
+        /// What happens in a step.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Planned {
+            $($(#[$doc])* $variant($module::$variant),)*
+        }
+
+        impl Planned {
+            /// What it does: the only place that tells faults apart.
+            pub(crate) fn fault(&self) -> &dyn PlannedFault {
+                match self {
+                    $(Self::$variant(data) => data,)*
+                }
+            }
+        }
+
+        /// All of them.
+        pub(crate) const KINDS: &[&FaultKind] = &[$(&$module::KIND,)*];
+    };
+}
+
+faults! {
+    /// Links are cut.
+    Partition(partition),
+    /// kill -9, and a start when the step ends.
+    Kill(kill),
+    /// SIGSTOP, and SIGCONT when the step ends.
+    Pause(pause),
+}
+
+/// What people read about a fault, and how its keys are read.
+pub(crate) struct FaultKind {
+    /// What people read about it; its name is the word in test files and histories.
+    pub(crate) doc: FaultDoc,
+    /// The key that says how long it lasts.
+    pub(crate) lasts: Lasts,
+    /// Reads the keys of its own (those of schedules are read for all faults alike).
+    pub(crate) read: fn(&mut Section, &PlanContext<'_>) -> Result<Make, ConfigError>,
+}
+
+/// The key that says how long a fault lasts.
+pub(crate) struct Lasts {
+    /// `for`, `restart_after`.
+    pub(crate) key: &'static str,
+    /// When it is not given (milliseconds).
+    pub(crate) default_ms: u64,
+    /// What it says.
+    pub(crate) doc: &'static str,
+}
+
+/// Makes the fault of the nth step of an entry from its own stream of random numbers, and nothing else.
+pub(crate) type Make = Box<dyn FnMut(usize, &mut ChaCha8Rng) -> Planned>;
+
+/// Whom a fault hits, as planned.
+pub enum Scope<'a> {
+    /// Ordered pairs of nodes. Many faults may be on one link.
+    Links(&'a Links),
+    /// These nodes, whatever the target's process does there. Many faults may be on one node.
+    Nodes(&'a Who),
+    /// The target's process on these nodes, which is killed or stands still: one fault at a time has it.
+    Processes(&'a Who),
+}
+
+impl Scope<'_> {
+    /// Every node that the plan names.
+    pub(crate) fn nodes(&self) -> Vec<usize> {
+        match self {
+            Self::Links(links) => links.nodes(),
+            Self::Nodes(who) | Self::Processes(who) => who.nodes(),
+        }
+    }
+}
+
+/// Whom a fault hits, resolved when its step begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Hit {
+    /// These ordered pairs.
+    Links(Vec<(usize, usize)>),
+    /// These nodes.
+    Nodes(Vec<usize>),
+}
+
+impl Hit {
+    /// The pairs; none for a fault of nodes.
+    pub(crate) fn links(&self) -> &[(usize, usize)] {
+        match self {
+            Self::Links(pairs) => pairs,
+            Self::Nodes(_) => &[],
+        }
+    }
+
+    /// The nodes; none for a fault of links.
+    pub(crate) fn nodes(&self) -> &[usize] {
+        match self {
+            Self::Links(_) => &[],
+            Self::Nodes(nodes) => nodes,
+        }
+    }
+}
+
+/// One fault of a plan.
+///
+/// [`run`](crate::run) asks the agents, in this order: [`asks`](PlannedFault::asks) injected, [`verify`](PlannedFault::verify);
+/// then, when its time is over: measured again if it must [hold to the end](PlannedFault::holds_to_the_end), healed,
+/// [`recover`](PlannedFault::recover).
+#[async_trait]
+pub(crate) trait PlannedFault: Send + Sync {
+    /// Its kind.
+    fn kind(&self) -> &'static FaultKind;
+
+    /// Which of its kind: `majorities-ring`, `minority`. For people; the summary has a row for each.
+    fn detail(&self) -> &str;
+
+    /// Whom it hits.
+    fn scope(&self) -> Scope<'_>;
+
+    /// What must stand on `node` before the target starts there: faults of the agent that are preparations. Those of all
+    /// steps are made once.
+    fn preparations(&self, target: &dyn Target, node: &Node) -> Vec<Fault> {
+        let _ = (target, node);
+        Vec::new()
+    }
+
+    /// What the agents are asked for.
+    fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask>;
+
+    /// Looks from outside whether it bit, beside what the agents saw.
+    ///
+    /// # Errors
+    /// When it did not, with what was seen.
+    async fn verify(&self, at: &At<'_>, hit: &Hit, evidence: &[Evidence]) -> anyhow::Result<Seen> {
+        let _ = (at, hit);
+        Seen::verified(evidence)
+    }
+
+    /// Whether it must still be in force when its time is over.
+    fn holds_to_the_end(&self) -> bool {
+        false
+    }
+
+    /// What it takes after the agents have undone it; in words, when the agents' own do not say it.
+    ///
+    /// # Errors
+    /// When the cluster is not what it was.
+    async fn recover(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Option<&'static str>> {
+        let _ = (at, hit);
+        Ok(None)
+    }
+}

@@ -1,0 +1,80 @@
+//! Links are cut: packets between nodes are dropped, silently.
+
+use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
+use crate::hands::{self, Ask, At, Seen};
+use crate::links::{LinkSelector, Links};
+use anyhow::bail;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use squall_agent::faults::Fault;
+use squall_agent::faults::drop::Drop;
+use squall_agent::protocol::Evidence;
+use squall_harness::config::{ConfigError, Section};
+use squall_harness::nemesis::{FaultDoc, PlanContext};
+use std::collections::BTreeSet;
+
+pub(crate) const KIND: FaultKind = FaultKind {
+    doc: FaultDoc {
+        name: "partition",
+        what: "packets between nodes are dropped, silently and in one direction",
+        mechanism: "local: blackhole policy rules in the router; ssh: an nftables table of our own on the receiver",
+        needs: "ssh: root and nft",
+        verified: "a TCP probe from every node to every other; packets counted by nft",
+        colour: "#4c78a8",
+    },
+    lasts: Lasts { key: "for", default_ms: 4000, doc: "how long the links are cut" },
+    read,
+};
+
+/// Links that are cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// `majorities-ring`; for people.
+    pub shape: String,
+    /// Which.
+    pub cut: Links,
+}
+
+fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Make, ConfigError> {
+    let links = LinkSelector::read(section, context, &["majorities-ring", "halves", "one"])?;
+    Ok(Box::new(move |turn, rng| {
+        let (shape, cut) = links.pick(turn, rng);
+        Planned::Partition(Partition { shape, cut })
+    }))
+}
+
+#[async_trait]
+impl PlannedFault for Partition {
+    fn kind(&self) -> &'static FaultKind {
+        &KIND
+    }
+
+    fn detail(&self) -> &str {
+        &self.shape
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope::Links(&self.cut)
+    }
+
+    fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {
+        let by = at.cluster.network.drop_by();
+        at.per_link_control(hit.links(), |pairs| Fault::Drop(Drop { pairs, by }))
+    }
+
+    async fn verify(&self, at: &At<'_>, hit: &Hit, evidence: &[Evidence]) -> anyhow::Result<Seen> {
+        let mut seen = Seen::verified(evidence)?;
+        let silent: BTreeSet<_> = hands::unreachable(at.cluster).await?.into_iter().collect();
+        // One direction cut is enough for a connection to fail from either end.
+        let expected: BTreeSet<_> = hit.links().iter().flat_map(|&(a, b)| [(a, b), (b, a)]).collect();
+        let bit = expected.intersection(&silent).count();
+        seen.words = format!("{bit} of {} probes got no answer", expected.len());
+        if bit < expected.len() {
+            bail!("{}", seen.words);
+        }
+        seen.count(hit.links().len() as u64, "links cut");
+        seen.count(bit as u64, "probes without answer");
+        Ok(seen)
+    }
+}
