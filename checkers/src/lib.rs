@@ -10,7 +10,9 @@ mod history;
 mod import;
 pub mod linear;
 pub mod model;
+pub mod oracle;
 mod sym;
+pub mod synth;
 #[cfg(test)]
 mod testing;
 mod verdict;

@@ -4,6 +4,7 @@ use super::engines::Engine;
 use super::problem::{Budget, Decision, Item, NEVER};
 use super::*;
 use crate::model::{KvOp, RegisterOp};
+use crate::oracle::{Certain, Window, order_exists};
 use crate::testing::history;
 use proptest::prelude::*;
 
@@ -196,16 +197,14 @@ fn explanations_are_small_and_name_the_culprit() {
     }
 }
 
-/// By the definition: try every order.
-fn brute<M: Model>(model: &M, items: &[Item<M::Op>], done: u32, state: &M::State) -> bool {
-    let open = |i: usize| done & 1 << i == 0;
-    if (0..items.len()).all(|i| !open(i) || items[i].ret == NEVER) {
-        return true;
-    }
-    let first_return = (0..items.len()).filter(|&i| open(i)).map(|i| items[i].ret).min().unwrap_or(NEVER);
-    (0..items.len())
-        .filter(|&i| open(i) && items[i].call < first_return)
-        .any(|i| model.step(state, &items[i].op).is_some_and(|next| brute(model, items, done | 1 << i, &next)))
+/// By the definition.
+fn brute<M: Model>(model: &M, items: &[Item<M::Op>]) -> bool {
+    let window = |item: &Item<M::Op>| Window {
+        op: item.op.clone(),
+        call: u64::from(item.call),
+        ret: item.is_finished().then_some(u64::from(item.ret)),
+    };
+    order_exists(&Certain(model), &items.iter().map(window).collect::<Vec<_>>())
 }
 
 /// Turns a script of small numbers into a history of `len` operations: who acts next, what it does, how it ends, when
@@ -245,7 +244,7 @@ pub(super) fn play<M: Model>(
 }
 
 pub(super) fn assert_engines_agree<M: Engine>(model: &M, items: &[Item<M::Op>]) -> Result<(), TestCaseError> {
-    let expected = brute(model, items, 0, &model.initial());
+    let expected = brute(model, items);
     for choice in ENGINES {
         let decided = model.decide(items, &BUDGET, choice);
         let expected = if expected { Decision::Linearizable } else { Decision::NotLinearizable };
@@ -413,12 +412,12 @@ proptest! {
         if let Some(explanation) = result.keys.first().and_then(|key| key.explanation.as_ref()) {
             let items = keys_of(&history.ops().unwrap(), &model, FailMeans::AnsweredNo).unwrap().remove(0).items;
             let end = explanation.prefix_index as u32;
-            prop_assert!(!brute(&model, &prefix(&items, end), 0, &Value::Nil));
+            prop_assert!(!brute(&model, &prefix(&items, end)));
             let before = items.iter().map(|item| item.ret).filter(|&ret| ret < end).max().unwrap_or(0);
-            prop_assert!(brute(&model, &prefix(&items, before), 0, &Value::Nil));
+            prop_assert!(brute(&model, &prefix(&items, before)));
             let shown = |item: &Item<RegisterOp>| explanation.ops.iter().any(|op| op.call_index == u64::from(item.call));
             let shown: Vec<_> = items.into_iter().filter(shown).collect();
-            prop_assert!(!brute(&model, &shown, 0, &Value::Nil), "{}", explanation);
+            prop_assert!(!brute(&model, &shown), "{}", explanation);
             prop_assert_eq!(shown.len(), explanation.ops.len());
         } else {
             prop_assert!(result.verdict != Invalid, "an invalid history is explained");
@@ -442,7 +441,7 @@ fn random_histories_have_both_verdicts() {
             play(&model, &script, 4, register_op(3, true, true)),
         ];
         for (count, items) in valid.iter_mut().zip(plays) {
-            *count += usize::from(brute(&model, &items, 0, &Value::Nil));
+            *count += usize::from(brute(&model, &items));
         }
     }
     assert!(valid.iter().all(|count| (150..850).contains(count)), "{valid:?} of 1000 are linearizable");
