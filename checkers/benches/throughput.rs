@@ -177,7 +177,7 @@ fn writing(history: &History) {
         len as f64 / events.len() as f64
     );
     let start = Instant::now();
-    let (again, _) = HistoryReader::open(&path).and_then(HistoryReader::read_all).expect("read");
+    let (again, _) = HistoryReader::read_file(&path).expect("read");
     let took = start.elapsed().as_secs_f64();
     println!("read: {:.2} M events/s", again.len() as f64 / took / 1e6);
 }

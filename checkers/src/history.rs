@@ -50,24 +50,29 @@ struct ValueTable {
 
 impl ValueTable {
     fn pack(&mut self, value: Value) -> u64 {
-        match value {
-            Value::Nil => TAG_NIL,
-            Value::Bool(b) => u64::from(b) << TAG_BITS | TAG_BOOL,
-            // Only numbers that survive the way back are packed.
-            Value::Int(n) if n << TAG_BITS >> TAG_BITS == n => (n << TAG_BITS) as u64 | TAG_INT,
-            Value::Str(s) => u64::from(s.id()) << TAG_BITS | TAG_STR,
-            other => {
-                let next = self.values.len() as u32;
-                let id = match self.by_value.entry(other) {
-                    Entry::Occupied(entry) => *entry.get(),
-                    Entry::Vacant(entry) => {
-                        self.values.push(entry.key().clone());
-                        *entry.insert(next)
-                    }
-                };
-                u64::from(id) << TAG_BITS | TAG_TABLE
-            }
-        }
+        pack_small(&value).unwrap_or_else(|| {
+            let next = self.values.len() as u32;
+            let id = match self.by_value.entry(value) {
+                Entry::Occupied(entry) => *entry.get(),
+                Entry::Vacant(entry) => {
+                    self.values.push(entry.key().clone());
+                    *entry.insert(next)
+                }
+            };
+            u64::from(id) << TAG_BITS | TAG_TABLE
+        })
+    }
+
+    /// The word of a value; `None` when it is in no column.
+    fn word_of(&self, value: &Value) -> Option<u64> {
+        let in_table = || self.by_value.get(value).map(|&id| u64::from(id) << TAG_BITS | TAG_TABLE);
+        pack_small(value).or_else(in_table)
+    }
+
+    /// The value of a word that stands for a place in this table.
+    fn get(&self, word: u64) -> Option<&Value> {
+        let is_here = word & ((1 << TAG_BITS) - 1) == TAG_TABLE;
+        is_here.then(|| &self.values[(word >> TAG_BITS) as usize])
     }
 
     fn unpack(&self, word: u64) -> Value {
@@ -80,6 +85,26 @@ impl ValueTable {
             _ => self.values[rest as usize].clone(),
         }
     }
+}
+
+/// The word of a value that fits into one.
+pub(crate) fn pack_small(value: &Value) -> Option<u64> {
+    Some(match *value {
+        Value::Nil => TAG_NIL,
+        Value::Bool(b) => u64::from(b) << TAG_BITS | TAG_BOOL,
+        // Only numbers that survive the way back are packed.
+        Value::Int(n) if n << TAG_BITS >> TAG_BITS == n => (n << TAG_BITS) as u64 | TAG_INT,
+        Value::Str(s) => u64::from(s.id()) << TAG_BITS | TAG_STR,
+        _ => return None,
+    })
+}
+
+/// [`Value::Nil`], packed.
+pub(crate) const WORD_NIL: u64 = TAG_NIL;
+
+/// The number in a packed value, if it is one that is not negative.
+pub(crate) fn small_int(word: u64) -> Option<u64> {
+    (word & ((1 << TAG_BITS) - 1) == TAG_INT && word as i64 >= 0).then_some(word >> TAG_BITS)
 }
 
 impl History {
@@ -113,6 +138,31 @@ impl History {
         if let Some(error) = event.error {
             self.error.push((expected as u32, error.id()));
         }
+        Ok(())
+    }
+
+    /// Appends all events of another history; their indexes follow on.
+    ///
+    /// # Errors
+    /// When there are too many events.
+    pub(crate) fn append(&mut self, other: &Self) -> Result<(), HistoryError> {
+        let len = self.len();
+        if (len + other.len()) as u64 > EVENTS_MAX {
+            return Err(HistoryError::TooLong { max: EVENTS_MAX });
+        }
+        self.time_ns.extend_from_slice(&other.time_ns);
+        self.kind.extend_from_slice(&other.kind);
+        self.process.extend_from_slice(&other.process);
+        self.f.extend_from_slice(&other.f);
+        self.node.extend_from_slice(&other.node);
+        for (words, others) in [(&mut self.key, &other.key), (&mut self.value, &other.value)] {
+            words.extend(others.iter().map(|&word| match other.table.get(word) {
+                Some(value) => self.table.pack(value.clone()),
+                None => word,
+            }));
+        }
+        self.intended_ns.extend(other.intended_ns.iter().map(|&(at, value)| (len as u32 + at, value)));
+        self.error.extend(other.error.iter().map(|&(at, value)| (len as u32 + at, value)));
         Ok(())
     }
 
@@ -169,46 +219,43 @@ impl History {
     /// # Errors
     /// When a completion has no invocation or contradicts it, or a process invokes while it may not.
     pub fn ops(&self) -> Result<Ops<'_>, HistoryError> {
-        let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(self.len() / 2);
-        // Process -> its latest pair, and whether that one is over.
-        let mut latest: FastMap<u32, (u32, bool)> = FastMap::default();
-        for (at, &kind) in self.kind.iter().enumerate() {
-            let process = self.process[at];
+        let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(self.len() / 2 + 1);
+        let mut latest = Latest::default();
+        for (at, (&kind, &process)) in self.kind.iter().zip(&self.process).enumerate() {
             match kind {
                 EventKind::Nemesis | EventKind::Phase => {}
                 EventKind::Invoke => {
-                    if let Some(&(pair, over)) = latest.get(&process) {
-                        let (call, completion) = pairs[pair as usize];
-                        let unknown = over && self.kind[completion as usize] == EventKind::Info;
-                        if !over || unknown {
+                    let slot = latest.of(process);
+                    if *slot != Latest::NONE {
+                        let (call, completion) = pairs[*slot as usize];
+                        let is_over = completion != u32::MAX;
+                        let is_unknown = is_over && self.kind[completion as usize] == EventKind::Info;
+                        if !is_over || is_unknown {
                             return Err(HistoryError::DoubleInvoke {
                                 index: at as u64,
                                 process,
                                 f: Sym::from_id(self.f[at]).to_string(),
                                 open_index: u64::from(call),
-                                state: if unknown { "of unknown outcome" } else { "still open" },
+                                state: if is_unknown { "of unknown outcome" } else { "still open" },
                             });
                         }
                     }
-                    latest.insert(process, (pairs.len() as u32, false));
+                    *slot = pairs.len() as u32;
                     pairs.push((at as u32, u32::MAX));
                 }
-                EventKind::Ok | EventKind::Fail | EventKind::Info => match latest.get_mut(&process) {
-                    Some((pair, over)) if !*over => {
-                        let pair = &mut pairs[*pair as usize];
-                        self.check_same_op(pair.0 as usize, at)?;
-                        pair.1 = at as u32;
-                        *over = true;
-                    }
-                    _ => {
+                EventKind::Ok | EventKind::Fail | EventKind::Info => {
+                    let pair = pairs.get_mut(*latest.of(process) as usize).filter(|pair| pair.1 == u32::MAX);
+                    let Some(pair) = pair else {
                         return Err(HistoryError::CompletionWithoutInvocation {
                             index: at as u64,
                             process,
                             f: Sym::from_id(self.f[at]).to_string(),
                             kind,
                         });
-                    }
-                },
+                    };
+                    self.check_same_op(pair.0 as usize, at)?;
+                    pair.1 = at as u32;
+                }
             }
         }
         Ok(Ops { history: self, pairs })
@@ -234,6 +281,31 @@ impl History {
             expected: name(call),
             found: name(completion),
         })
+    }
+}
+
+/// The latest operation of each process, by its place.
+#[derive(Default)]
+struct Latest {
+    low: Vec<u32>,
+    high: FastMap<u32, u32>,
+}
+
+impl Latest {
+    const NONE: u32 = u32::MAX;
+
+    /// Processes are numbered from 0 on as a rule: those below are looked up without a hash.
+    const LOW_MAX: u32 = 1 << 20;
+
+    fn of(&mut self, process: u32) -> &mut u32 {
+        if process >= Self::LOW_MAX {
+            return self.high.entry(process).or_insert(Self::NONE);
+        }
+        let at = process as usize;
+        if at >= self.low.len() {
+            self.low.resize((at + 1).next_power_of_two(), Self::NONE);
+        }
+        &mut self.low[at]
     }
 }
 
@@ -268,6 +340,74 @@ impl<'h> Ops<'h> {
     /// All operations in the order of invocations.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Op<'h>> + ExactSizeIterator + '_ {
         self.pairs.iter().map(|&(call, completion)| Op { history: self.history, call, completion })
+    }
+}
+
+impl Ops<'_> {
+    /// The operations of each key.
+    pub(crate) fn by_key(&self) -> OpsByKey {
+        let key_of = |pair: &(u32, u32)| self.history.key[pair.0 as usize];
+        let mut numbers: FastMap<u64, u32> = FastMap::default();
+        let mut words: Vec<u64> = Vec::new();
+        let mut counts: Vec<u32> = Vec::new();
+        let mut last = None;
+        let number_of_each: Vec<u32> = (self.pairs.iter().map(key_of))
+            .map(|word| {
+                // Many histories have one key only.
+                let number = match last {
+                    Some((known, number)) if known == word => number,
+                    _ => *numbers.entry(word).or_insert_with(|| {
+                        words.push(word);
+                        counts.push(0);
+                        words.len() as u32 - 1
+                    }),
+                };
+                last = Some((word, number));
+                counts[number as usize] += 1;
+                number
+            })
+            .collect();
+        let mut start = Vec::with_capacity(words.len() + 1);
+        let mut next = Vec::with_capacity(words.len());
+        let mut sum = 0;
+        for count in counts {
+            start.push(sum);
+            next.push(sum);
+            sum += count;
+        }
+        start.push(sum);
+        let mut ops = vec![0; self.pairs.len()];
+        for (op, number) in number_of_each.into_iter().enumerate() {
+            let at = &mut next[number as usize];
+            ops[*at as usize] = op as u32;
+            *at += 1;
+        }
+        OpsByKey { keys: words.into_iter().map(|word| self.history.table.unpack(word)).collect(), start, ops }
+    }
+}
+
+/// The operations of each key, in the order of invocations; keys in the order of their first operation.
+pub(crate) struct OpsByKey {
+    keys: Vec<Value>,
+    /// `ops[start[k]..start[k + 1]]` are the places of the operations on key `k` among all.
+    start: Vec<u32>,
+    ops: Vec<u32>,
+}
+
+impl OpsByKey {
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The key with this number.
+    pub(crate) fn key(&self, number: usize) -> &Value {
+        &self.keys[number]
+    }
+
+    /// Places of its operations among all; there is at least one.
+    pub(crate) fn ops(&self, number: usize) -> &[u32] {
+        &self.ops[self.start[number] as usize..self.start[number + 1] as usize]
     }
 }
 
@@ -336,6 +476,26 @@ impl Op<'_> {
     /// The value of the completion, whatever its type; `None` without one.
     pub fn result(&self) -> Option<Value> {
         self.completed_at().map(|at| self.history.table.unpack(self.history.value[at]))
+    }
+
+    /// The argument, packed: equal words are equal values.
+    pub(crate) fn argument_word(&self) -> u64 {
+        self.history.value[self.at()]
+    }
+
+    /// The value of the completion, packed; [`WORD_NIL`] without one.
+    pub(crate) fn result_word(&self) -> u64 {
+        self.completed_at().map_or(WORD_NIL, |at| self.history.value[at])
+    }
+
+    /// Both items of an argument that is a list of two, packed; `None` for another argument, or where an item is in no
+    /// column by itself.
+    pub(crate) fn argument_pair(&self) -> Option<(u64, u64)> {
+        let table = &self.history.table;
+        match table.get(self.argument_word())?.as_list()? {
+            [first, second] => Some((table.word_of(first)?, table.word_of(second)?)),
+            _ => None,
+        }
     }
 
     /// Index of the invocation.

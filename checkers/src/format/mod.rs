@@ -24,6 +24,7 @@
 mod encode;
 mod fast;
 mod json;
+mod parallel;
 mod reader;
 #[cfg(test)]
 mod tests;

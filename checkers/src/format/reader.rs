@@ -6,13 +6,12 @@
 //! either, depending on the bit; both say how many events are good.
 
 use super::fast::{self, Vocabulary};
-use super::parse_line;
+use super::{parallel, parse_line};
 use crate::{Event, History, HistoryError};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, sync_channel};
 use zstd::zstd_safe::find_frame_compressed_size;
 
 /// First bytes of a zstd frame.
@@ -47,7 +46,7 @@ impl fmt::Display for Truncated {
 
 /// Streams the events of a history file.
 pub struct HistoryReader {
-    source: Source,
+    frames: Frames,
     vocabulary: Vocabulary,
     /// Text of the current frame and the place in it.
     text: Vec<u8>,
@@ -57,22 +56,6 @@ pub struct HistoryReader {
     truncated: Option<Truncated>,
     finished: bool,
 }
-
-/// Where the texts of frames come from.
-enum Source {
-    Here(Frames),
-    /// Another thread, which is one frame ahead.
-    Ahead {
-        frames: Receiver<Delivery>,
-        path: PathBuf,
-    },
-}
-
-/// What that thread sends: what came, and its text.
-type Delivery = Result<(Frame, Vec<u8>), HistoryError>;
-
-/// While a frame longer than this is in use, no other is decompressed (bytes): there are never two of the longest.
-const FRAME_LEN_SHARED_MAX: usize = 16 << 20;
 
 impl HistoryReader {
     /// Opens a history file.
@@ -89,7 +72,7 @@ impl HistoryReader {
     /// Reads a history file from anywhere; `path` is for error messages.
     pub(crate) fn new(path: &Path, file: Box<dyn Read + Send>) -> Self {
         Self {
-            source: Source::Here(Frames::new(path, file)),
+            frames: Frames::new(path, file),
             vocabulary: Vocabulary::new(),
             text: Vec::new(),
             text_at: 0,
@@ -100,20 +83,22 @@ impl HistoryReader {
         }
     }
 
-    /// Reads all of it into memory; another thread decompresses.
+    /// Reads a whole file into memory, with all cores.
+    ///
+    /// # Errors
+    /// When it is damaged in the middle, or cannot be read.
+    pub fn read_file(path: impl AsRef<Path>) -> Result<(History, Option<Truncated>), HistoryError> {
+        match parallel::read_all(Self::open(&path)?.frames) {
+            Some(read) => Ok(read),
+            None => Self::open(path)?.read_all(),
+        }
+    }
+
+    /// Reads all of it into memory.
     ///
     /// # Errors
     /// When the file is damaged in the middle, or cannot be read.
     pub fn read_all(mut self) -> Result<(History, Option<Truncated>), HistoryError> {
-        if let Source::Here(frames) = self.source {
-            let path = frames.path.clone();
-            let frames = frames.decompress_ahead().map_err(|source| HistoryError::Io {
-                action: "start a thread to read",
-                path: path.clone(),
-                source,
-            })?;
-            self.source = Source::Ahead { frames, path };
-        }
         let mut history = History::new();
         for event in &mut self {
             history.push(event?)?;
@@ -128,20 +113,7 @@ impl HistoryReader {
 
     /// Brings the next frame's text. `false` at the end.
     fn next_frame(&mut self) -> Result<bool, HistoryError> {
-        let frame = match &mut self.source {
-            Source::Here(frames) => frames.next(&mut self.text),
-            Source::Ahead { frames, path } => {
-                // It says so when it comes to the end: silence is no end.
-                let silent = |_| {
-                    let source = io::Error::other("the thread that decompresses died: this is a bug in squall");
-                    Err(HistoryError::Io { action: "read", path: path.clone(), source })
-                };
-                frames.recv().unwrap_or_else(silent).map(|(frame, text)| {
-                    self.text = text;
-                    frame
-                })
-            }
-        };
+        let frame = self.frames.next(&mut self.text);
         self.text_at = 0;
         match frame {
             Ok(Frame::Text) => Ok(true),
@@ -187,8 +159,21 @@ impl HistoryReader {
     }
 }
 
+/// What stands next in a file, not looked into yet.
+pub(super) enum Found {
+    /// A complete frame of so many bytes.
+    Frame {
+        /// How many.
+        len: usize,
+    },
+    /// Nothing.
+    End,
+    /// No complete frame, and why not: damaged, or cut off.
+    Broken(&'static str),
+}
+
 /// What comes next in a file.
-enum Frame {
+pub(super) enum Frame {
     /// The text of an intact frame.
     Text,
     /// Nothing.
@@ -198,7 +183,7 @@ enum Frame {
 }
 
 /// The frames of a file, one after the other.
-struct Frames {
+pub(super) struct Frames {
     path: PathBuf,
     file: Box<dyn Read + Send>,
     /// Bytes of the file from `offset` on, not yet decoded.
@@ -215,56 +200,58 @@ impl Frames {
         Self { path: path.to_owned(), file, raw: Vec::new(), at: 0, end_of_file: false, offset: 0, frame: 0 }
     }
 
-    /// Hands itself to a thread that decompresses the next frame while the last one is in use.
-    fn decompress_ahead(mut self) -> io::Result<Receiver<Delivery>> {
-        // Without a queue: whoever sends waits until somebody takes.
-        let (sender, receiver) = sync_channel(0);
-        std::thread::Builder::new().spawn(move || {
-            loop {
-                let mut text = Vec::new();
-                let frame = self.next(&mut text);
-                let (is_last, is_long) = (!matches!(frame, Ok(Frame::Text)), text.len() > FRAME_LEN_SHARED_MAX);
-                let is_taken = sender.send(frame.map(|frame| (frame, text))).is_ok();
-                // An empty one is taken when the long one is done with.
-                let is_done = is_taken && (!is_long || sender.send(Ok((Frame::Text, Vec::new()))).is_ok());
-                if is_last || !is_done {
-                    return;
-                }
-            }
-        })?;
-        Ok(receiver)
-    }
-
     /// Decompresses the next frame. How many events came before a damaged one is for the caller to say.
     fn next(&mut self, text: &mut Vec<u8>) -> Result<Frame, HistoryError> {
         text.clear();
+        let len = match self.find()? {
+            Found::Frame { len } => len,
+            Found::End => return Ok(Frame::End),
+            Found::Broken(message) => return self.broken(message),
+        };
+        let intact = decompress(self.found(len), text);
+        if let Err(error) = intact {
+            text.clear();
+            return self.broken(&error.to_string());
+        }
+        if !text.ends_with(b"\n") && !text.is_empty() {
+            text.clear();
+            return self.broken("it ends in the middle of a line");
+        }
+        self.pass(len);
+        Ok(Frame::Text)
+    }
+
+    /// Looks for the next frame, and does not pass it.
+    pub(super) fn find(&mut self) -> Result<Found, HistoryError> {
         if self.at == self.raw.len() && !self.fill()? {
-            return Ok(Frame::End);
+            return Ok(Found::End);
         }
         let len = loop {
             match find_frame_compressed_size(&self.raw[self.at..]) {
                 Ok(len) => break len,
                 Err(_) if self.may_grow() && self.fill()? => {}
-                Err(_) => return self.broken("its header or the size of a block makes no sense", text),
+                Err(_) => return Ok(Found::Broken("its header or the size of a block makes no sense")),
             }
         };
         // What no writer does is damage: a bit flip must not switch the checksum off (bit 2 of the descriptor), and
         // bit 4 is unused (RFC 8878, 3.1.1.1.1).
         let descriptor = self.raw[self.at..].get(4).copied().unwrap_or_default();
         if descriptor & 0b1_0100 != 0b0_0100 {
-            return self.broken("its header has no checksum flag, or an unknown one", text);
+            return Ok(Found::Broken("its header has no checksum flag, or an unknown one"));
         }
-        let intact = decompress(&self.raw[self.at..self.at + len], text);
-        if let Err(error) = intact {
-            return self.broken(&error.to_string(), text);
-        }
-        if !text.ends_with(b"\n") && !text.is_empty() {
-            return self.broken("it ends in the middle of a line", text);
-        }
+        Ok(Found::Frame { len })
+    }
+
+    /// The bytes of the frame that was found.
+    pub(super) fn found(&self, len: usize) -> &[u8] {
+        &self.raw[self.at..self.at + len]
+    }
+
+    /// Goes on behind the frame that was found.
+    pub(super) fn pass(&mut self, len: usize) {
         self.at += len;
         self.offset += len as u64;
         self.frame += 1;
-        Ok(Frame::Text)
     }
 
     /// More of the file can only help while what is there starts like a frame.
@@ -289,8 +276,7 @@ impl Frames {
     }
 
     /// The frame at hand is not intact: cut off, or damaged? Nothing of it may be used.
-    fn broken(&mut self, message: &str, text: &mut Vec<u8>) -> Result<Frame, HistoryError> {
-        text.clear();
+    pub(super) fn broken(&mut self, message: &str) -> Result<Frame, HistoryError> {
         while !self.end_of_file {
             self.fill()?;
         }
@@ -322,7 +308,7 @@ impl Iterator for HistoryReader {
 }
 
 /// Decompresses one frame and verifies its checksum.
-fn decompress(frame: &[u8], text: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn decompress(frame: &[u8], text: &mut Vec<u8>) -> io::Result<()> {
     text.clear();
     let mut decoder = zstd::stream::read::Decoder::with_buffer(frame)?.single_frame();
     let len = (&mut decoder).take(FRAME_LEN_MAX + 1).read_to_end(text)? as u64;

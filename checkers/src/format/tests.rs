@@ -310,3 +310,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn all_cores_read_what_one_reads() {
+    let bytes = file_of(&sample(300), 40);
+    let cut = (0..bytes.len()).step_by(61).map(|len| bytes[..len].to_vec());
+    let flipped = (0..bytes.len()).step_by(67).map(|at| {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        damaged
+    });
+    let mut gap = bytes.clone();
+    gap.extend(file_of(&sample(2), 2));
+    let mut unusual = zstd::bulk::Compressor::new(1).unwrap();
+    unusual.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true)).unwrap();
+    let spaced = unusual.compress(b"\n{ \"type\": \"invoke\", \"process\": 0, \"f\": \"read\" }\n").unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for bytes in [bytes.clone(), gap, spaced].into_iter().chain(cut).chain(flipped) {
+        let (events, truncated, error) = read(&bytes);
+        std::fs::write(&file, &bytes).unwrap();
+        match HistoryReader::read_file(&file) {
+            Ok((history, note)) => {
+                assert_eq!((history.iter().collect::<Vec<_>>(), note), (events, truncated));
+                assert!(error.is_none(), "{error:?} was not noticed");
+            }
+            Err(other) => assert_eq!(Some(other.to_string()), error.map(|error| error.to_string())),
+        }
+    }
+}

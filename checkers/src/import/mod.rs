@@ -19,7 +19,6 @@ mod tests;
 
 use crate::format::{HistoryReader, Truncated, ZSTD_MAGIC, parse_line};
 use crate::{Event, EventKind, History, HistoryError, Sym, Value};
-use std::io::Cursor;
 use std::path::Path;
 
 /// How to read what the content alone does not say.
@@ -84,8 +83,7 @@ pub fn read_any(path: impl AsRef<Path>, options: &ImportOptions) -> Result<(Hist
         return Ok((History::new(), (!start.is_empty()).then_some(note)));
     }
     if start == ZSTD_MAGIC {
-        let file = std::io::Read::chain(Cursor::new(start), file);
-        return HistoryReader::new(path, Box::new(file)).read_all();
+        return HistoryReader::read_file(path);
     }
     std::io::Read::read_to_end(&mut file, &mut start).map_err(io)?;
     read_text(&start, options).map(|history| (history, None))

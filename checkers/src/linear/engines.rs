@@ -1,8 +1,9 @@
 //! Which engine decides which model.
 
+use super::columns::Columns;
 use super::problem::{Budget, Decided, Decision, InternStepper, Item};
 use super::texts::KvStepper;
-use super::values::RegisterStepper;
+use super::values::{RegisterHistory, RegisterStepper};
 use super::{EngineChoice, intervals, search, wgl, zones};
 use crate::model::{
     Container, ContainerOp, Counter, CounterOp, FailMeans, Kv, KvOp, Lock, LockOp, Model, MultiRegister, Powerset,
@@ -15,6 +16,12 @@ pub(crate) trait Engine: Model {
     /// Decides whether the operations can be ordered.
     fn decide(&self, items: &[Item<Self::Op>], budget: &Budget, choice: EngineChoice) -> Decided {
         decide_first(self, items, budget, choice, || None)
+    }
+
+    /// Decides as `decide` does with [`EngineChoice::Auto`], without looking at one operation at a time, and says how many
+    /// operations entered; `None` where that does not work, or something does not fit the model.
+    fn decide_columns(&self, _columns: &Columns<'_>, _budget: &Budget) -> Option<(Decided, usize)> {
+        None
     }
 
     /// The values that `op` ties together, when all operations on these values can be left out without making a history
@@ -119,16 +126,15 @@ fn decide_any<M: Model>(model: &M, items: &[Item<M::Op>], budget: &Budget) -> De
 
 impl Engine for Register {
     fn decide(&self, items: &[Item<RegisterOp>], budget: &Budget, choice: EngineChoice) -> Decided {
-        if choice == EngineChoice::Auto
-            && let Some(decision) = zones::decide(items)
-        {
-            return Decided { decision, engine: "zones", configurations: 0 };
-        }
         if choice == EngineChoice::Wgl {
             return decide_any(self, items, budget);
         }
-        let (mut stepper, problem) = RegisterStepper::new(items);
-        search::decide(&problem, &mut stepper, budget)
+        decide_register(&RegisterHistory::of_items(items), budget, choice)
+    }
+
+    fn decide_columns(&self, columns: &Columns<'_>, budget: &Budget) -> Option<(Decided, usize)> {
+        let history = columns.register("read", "write", self.cas)?;
+        Some((decide_register(&history, budget, EngineChoice::Auto), history.ops.len()))
     }
 
     fn tied_values(&self, op: &RegisterOp) -> Option<Vec<Value>> {
@@ -141,6 +147,17 @@ impl Engine for Register {
     }
 }
 
+/// Decides a register over numbers.
+pub(super) fn decide_register(history: &RegisterHistory, budget: &Budget, choice: EngineChoice) -> Decided {
+    if choice == EngineChoice::Auto
+        && let Some(decision) = zones::decide(history)
+    {
+        return Decided { decision, engine: "zones", configurations: 0 };
+    }
+    let (mut stepper, problem) = RegisterStepper::new(history);
+    search::decide(&problem, &mut stepper, budget)
+}
+
 impl Engine for Kv {
     fn decide(&self, items: &[Item<KvOp>], budget: &Budget, choice: EngineChoice) -> Decided {
         match as_register(items) {
@@ -151,6 +168,12 @@ impl Engine for Kv {
                 search::decide(&problem, &mut stepper, budget)
             }
         }
+    }
+
+    fn decide_columns(&self, columns: &Columns<'_>, budget: &Budget) -> Option<(Decided, usize)> {
+        // A key without `append`, `delete` and empty texts is a register.
+        let history = columns.register("get", "put", true)?;
+        Some((decide_register(&history, budget, EngineChoice::Auto), history.ops.len()))
     }
 
     fn tied_values(&self, op: &KvOp) -> Option<Vec<Value>> {

@@ -13,6 +13,7 @@
 //!
 //! Out of time or memory is `unknown`, never a guess.
 
+mod columns;
 mod engines;
 mod explain;
 mod intervals;
@@ -20,6 +21,7 @@ mod intervals;
 mod model_tests;
 mod problem;
 mod search;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -27,15 +29,17 @@ mod values;
 mod wgl;
 mod zones;
 
+use crate::history::OpsByKey;
 use crate::model::{
     Container, Counter, FailMeans, Kv, Lock, Model, ModelKind, MultiRegister, Order, Powerset, Register, Set,
     UnorderedQueue,
 };
 use crate::verdict::{CheckResult, CheckStats, KeyResult, Verdict};
 use crate::{History, HistoryError, Ops, Outcome, Value};
+use columns::Columns;
 use engines::Engine;
 pub(crate) use problem::FastMap;
-use problem::{Budget, Decision, Item, NEVER};
+use problem::{Budget, Decided, Decision, Item, NEVER};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -186,42 +190,63 @@ fn finish(checked: Result<CheckResult, HistoryError>, model: &str, start: Instan
     result
 }
 
-/// The operations of one key. `sources` are the places of `items` among all operations.
+/// The operations of one key that the model has something to say about. `sources` are the places of `items` among all
+/// operations.
 struct Key<O> {
-    key: Value,
     items: Vec<Item<O>>,
     sources: Vec<u32>,
+}
+
+impl<O> Key<O> {
+    fn new<M: Model<Op = O>>(
+        ops: &Ops<'_>,
+        sources: &[u32],
+        model: &M,
+        fail_means: FailMeans,
+    ) -> Result<Self, HistoryError> {
+        let mut key = Self { items: Vec::with_capacity(sources.len()), sources: Vec::with_capacity(sources.len()) };
+        for &source in sources {
+            let Some(op) = ops.get(source as usize) else { continue };
+            if let Some(model_op) = model.view(&op, fail_means)? {
+                let ret = op.completion_index().filter(|_| op.outcome() != Outcome::Unfinished);
+                let ret = ret.map_or(NEVER, |index| index as u32);
+                key.items.push(Item { op: model_op, call: op.call_index() as u32, ret });
+                key.sources.push(source);
+            }
+        }
+        Ok(key)
+    }
 }
 
 fn check_model<M: Engine>(history: &History, model: &M, options: &CheckOptions) -> Result<CheckResult, HistoryError> {
     let ops = history.ops()?;
     let mut stats = CheckStats { ops: ops.len() as u64, ..CheckStats::default() };
     stats.ops_ok = ops.iter().filter(|op| op.outcome() == Outcome::Ok).count() as u64;
-    let keys = keys_of(&ops, model, options.fail_means)?;
+    let keys = ops.by_key();
     stats.keys = keys.len() as u64;
-    if stats.ops_ok == 0 {
-        let reason = format!("none of {} operations succeeded", stats.ops);
-        return Ok(CheckResult { verdict: Verdict::Unknown, reason, stats, ..CheckResult::default() });
-    }
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     };
     let threads = threads.clamp(1, keys.len().max(1));
+    // The largest key first: it must not be what is left over at the end.
+    let mut order: Vec<u32> = (0..keys.len() as u32).collect();
+    order.sort_by_key(|&key| std::cmp::Reverse(keys.ops(key as usize).len()));
     let job = Job {
         model,
         ops: &ops,
         keys: &keys,
+        order,
+        options,
         budget: Budget {
             deadline: options.deadline,
             memory_max: options.memory_max / threads as u64,
             configurations_max: u64::MAX,
         },
-        choice: options.engine,
-        explain: options.explain,
         next: AtomicUsize::new(0),
         configurations: AtomicU64::new(0),
         explanations: AtomicU64::new(0),
+        error: Mutex::new(None),
         results: Mutex::new(Vec::with_capacity(keys.len())),
     };
     std::thread::scope(|scope| {
@@ -230,42 +255,32 @@ fn check_model<M: Engine>(history: &History, model: &M, options: &CheckOptions) 
         }
         job.work();
     });
+    if let Some((_, error)) = job.error.into_inner().unwrap_or_else(|e| e.into_inner()) {
+        return Err(error);
+    }
+    if stats.ops_ok == 0 {
+        let reason = format!("none of {} operations succeeded", stats.ops);
+        return Ok(CheckResult { verdict: Verdict::Unknown, reason, stats, ..CheckResult::default() });
+    }
     stats.configurations = job.configurations.into_inner();
     Ok(summary(job.results.into_inner().unwrap_or_else(|e| e.into_inner()), stats))
-}
-
-/// Operations by key, the largest key first: it must not be what is left over at the end.
-fn keys_of<M: Model>(ops: &Ops<'_>, model: &M, fail_means: FailMeans) -> Result<Vec<Key<M::Op>>, HistoryError> {
-    let mut by_key: FastMap<Value, usize> = FastMap::default();
-    let mut keys: Vec<Key<M::Op>> = Vec::new();
-    for (source, op) in ops.iter().enumerate() {
-        let at = *by_key.entry(op.key()).or_insert_with_key(|key| {
-            keys.push(Key { key: key.clone(), items: Vec::new(), sources: Vec::new() });
-            keys.len() - 1
-        });
-        if let Some(model_op) = model.view(&op, fail_means)? {
-            let ret = op.completion_index().filter(|_| op.outcome() != Outcome::Unfinished);
-            let ret = ret.map_or(NEVER, |index| index as u32);
-            keys[at].items.push(Item { op: model_op, call: op.call_index() as u32, ret });
-            keys[at].sources.push(source as u32);
-        }
-    }
-    keys.sort_by_key(|key| std::cmp::Reverse(key.items.len()));
-    Ok(keys)
 }
 
 /// What the threads of a check share.
 struct Job<'c, 'h, M: Engine> {
     model: &'c M,
     ops: &'c Ops<'h>,
-    keys: &'c [Key<M::Op>],
+    keys: &'c OpsByKey,
+    /// Which key comes how many-th.
+    order: Vec<u32>,
+    options: &'c CheckOptions,
     budget: Budget,
-    choice: EngineChoice,
-    explain: bool,
     next: AtomicUsize,
     configurations: AtomicU64,
     explanations: AtomicU64,
-    /// (place among `keys`, result).
+    /// The first operation that does not fit the model, and why not.
+    error: Mutex<Option<(u32, HistoryError)>>,
+    /// (place in `order`, result).
     results: Mutex<Vec<(usize, KeyResult)>>,
 }
 
@@ -273,28 +288,48 @@ impl<M: Engine> Job<'_, '_, M> {
     fn work(&self) {
         loop {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(key) = self.keys.get(at) else { return };
+            let Some(&number) = self.order.get(at) else { return };
+            let sources = self.keys.ops(number as usize);
+            let name = self.keys.key(number as usize);
             // A bug in one engine must not take the verdicts of the other keys with it, and is never a pass.
-            let result = catch_unwind(AssertUnwindSafe(|| self.check_key(key))).unwrap_or_else(|_| KeyResult {
-                key: key.key.to_string(),
-                verdict: Verdict::Unknown,
-                reason: Some("the checker panicked: this is a bug in squall".into()),
-                ops: key.items.len() as u64,
-                engine: String::new(),
-                explanation: None,
+            let result = catch_unwind(AssertUnwindSafe(|| self.check_key(name, sources)));
+            let result = result.unwrap_or_else(|_| {
+                Ok(KeyResult {
+                    key: name.to_string(),
+                    verdict: Verdict::Unknown,
+                    reason: Some("the checker panicked: this is a bug in squall".into()),
+                    ops: sources.len() as u64,
+                    engine: String::new(),
+                    explanation: None,
+                })
             });
-            self.results.lock().unwrap_or_else(|e| e.into_inner()).push((at, result));
+            match result {
+                Ok(result) => self.results.lock().unwrap_or_else(|e| e.into_inner()).push((at, result)),
+                Err(error) => {
+                    let mut first = self.error.lock().unwrap_or_else(|e| e.into_inner());
+                    if first.as_ref().is_none_or(|(before, _)| *before > sources[0]) {
+                        *first = Some((sources[0], error));
+                    }
+                }
+            }
         }
     }
 
-    fn check_key(&self, key: &Key<M::Op>) -> KeyResult {
-        let decided = self.model.decide(&key.items, &self.budget, self.choice);
+    fn check_key(&self, name: &Value, sources: &[u32]) -> Result<KeyResult, HistoryError> {
+        let key = || Key::new(self.ops, sources, self.model, self.options.fail_means);
+        let (decided, ops, known) = match self.decide_columns(sources) {
+            Some((decided, ops)) => (decided, ops, None),
+            None => {
+                let key = key()?;
+                (self.model.decide(&key.items, &self.budget, self.options.engine), key.items.len(), Some(key))
+            }
+        };
         self.configurations.fetch_add(decided.configurations, Ordering::Relaxed);
         let mut result = KeyResult {
-            key: key.key.to_string(),
+            key: name.to_string(),
             verdict: Verdict::Valid,
             reason: None,
-            ops: key.items.len() as u64,
+            ops: ops as u64,
             engine: decided.engine.into(),
             explanation: None,
         };
@@ -307,18 +342,27 @@ impl<M: Engine> Job<'_, '_, M> {
             Decision::NotLinearizable => {
                 result.verdict = Verdict::Invalid;
                 result.reason = Some("no order of its operations is possible".into());
-                if self.explain && self.explanations.fetch_add(1, Ordering::Relaxed) < EXPLANATIONS_MAX {
-                    let sources = |at: usize| self.ops.get(key.sources[at] as usize);
-                    let all: Vec<_> = self.ops.iter().filter(|op| op.key() == key.key).collect();
+                if self.options.explain && self.explanations.fetch_add(1, Ordering::Relaxed) < EXPLANATIONS_MAX {
+                    let key = known.map_or_else(key, Ok)?;
+                    let all: Vec<_> = sources.iter().filter_map(|&source| self.ops.get(source as usize)).collect();
+                    let source = |at: usize| self.ops.get(key.sources[at] as usize);
                     result.explanation =
-                        explain::explain(self.model, &result.key, &key.items, sources, &all, &self.budget);
+                        explain::explain(self.model, &result.key, &key.items, source, &all, &self.budget);
                 }
                 if let Some(explanation) = &result.explanation {
                     result.reason = Some(explanation.why.clone());
                 }
             }
         }
-        result
+        Ok(result)
+    }
+
+    fn decide_columns(&self, sources: &[u32]) -> Option<(Decided, usize)> {
+        if self.options.engine != EngineChoice::Auto {
+            return None;
+        }
+        let columns = Columns { ops: self.ops, sources, fail_means: self.options.fail_means };
+        self.model.decide_columns(&columns, &self.budget)
     }
 }
 

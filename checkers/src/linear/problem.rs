@@ -44,7 +44,7 @@ impl Budget {
         if configurations > self.configurations_max {
             return Some("too many configurations");
         }
-        let look = configurations.is_multiple_of(512);
+        let look = configurations.is_multiple_of(32);
         if look && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Some("out of time");
         }

@@ -18,27 +18,36 @@
 //! are compared with the reference engine and with brute force in this module's tests. What it does not do: say where
 //! it failed; [`super::explain`] finds that by checking prefixes, because (5) looks ahead.
 
-use super::problem::{Budget, Decided, Decision, FastMap, NEVER, NumberedOp, Problem, Stepper};
-use std::hash::Hash;
+use super::problem::{Budget, Decided, Decision, NEVER, NumberedOp, Problem, Stepper};
+use super::seen::{Place, Seen, Spent, spent_of};
 
 /// Which slots hold a linearized operation.
-trait Bits: Clone + Eq + Hash {
+trait Bits: Clone {
     fn empty(slots: usize) -> Self;
-    fn get(&self, slot: u32) -> bool;
-    fn set(&mut self, slot: u32, on: bool);
-}
-
-impl Bits for u128 {
-    fn empty(_slots: usize) -> Self {
-        0
-    }
+    fn words(&self) -> &[u64];
+    fn words_mut(&mut self) -> &mut [u64];
 
     fn get(&self, slot: u32) -> bool {
-        self >> slot & 1 != 0
+        self.words()[slot as usize / 64] >> (slot % 64) & 1 != 0
     }
 
     fn set(&mut self, slot: u32, on: bool) {
-        *self = *self & !(1 << slot) | u128::from(on) << slot;
+        let word = &mut self.words_mut()[slot as usize / 64];
+        *word = *word & !(1 << (slot % 64)) | u64::from(on) << (slot % 64);
+    }
+}
+
+impl<const N: usize> Bits for [u64; N] {
+    fn empty(_slots: usize) -> Self {
+        [0; N]
+    }
+
+    fn words(&self) -> &[u64] {
+        self
+    }
+
+    fn words_mut(&mut self) -> &mut [u64] {
+        self
     }
 }
 
@@ -47,18 +56,14 @@ impl Bits for Box<[u64]> {
         vec![0; slots.div_ceil(64)].into()
     }
 
-    fn get(&self, slot: u32) -> bool {
-        self[slot as usize / 64] >> (slot % 64) & 1 != 0
+    fn words(&self) -> &[u64] {
+        self
     }
 
-    fn set(&mut self, slot: u32, on: bool) {
-        let word = &mut self[slot as usize / 64];
-        *word = *word & !(1 << (slot % 64)) | u64::from(on) << (slot % 64);
+    fn words_mut(&mut self) -> &mut [u64] {
+        self
     }
 }
-
-/// Unfinished operations that took effect: (class, how many), sorted by class, counts above 0.
-type Spent = Vec<(u32, u32)>;
 
 /// Unfinished operations that have been called: (class, how many), sorted by class.
 type Available = Box<[(u32, u32)]>;
@@ -89,19 +94,19 @@ impl Choice {
     }
 }
 
+/// A configuration with something left to try: the choices from `choices_start` on, the best last.
 struct Frame<B> {
     configuration: Configuration<B>,
-    /// Untried, the best last.
-    choices: Vec<Choice>,
+    choices_start: usize,
 }
 
 /// Decides whether the operations can be ordered.
 pub(crate) fn decide(problem: &Problem, stepper: &mut impl Stepper, budget: &Budget) -> Decided {
     let timeline = Timeline::new(problem);
-    if timeline.slots <= 128 {
-        Search::<u128, _>::new(&timeline, stepper).run(budget)
-    } else {
-        Search::<Box<[u64]>, _>::new(&timeline, stepper).run(budget)
+    match timeline.slots {
+        0..=64 => Search::<[u64; 1], _>::new(&timeline, stepper).run(budget),
+        65..=128 => Search::<[u64; 2], _>::new(&timeline, stepper).run(budget),
+        _ => Search::<Box<[u64]>, _>::new(&timeline, stepper).run(budget),
     }
 }
 
@@ -180,11 +185,14 @@ struct Search<'s, B, S> {
     /// The same for all others, first to return first.
     writes: Vec<u32>,
     writes_start: Vec<usize>,
-    /// Configurations that have been visited, by all but `spent`; `None` stands for one that had spent nothing.
-    seen: FastMap<(u32, u32, B), Option<Vec<Spent>>>,
+    seen: Seen,
+    stack: Vec<Frame<B>>,
+    /// Untried choices of all frames.
+    choices: Vec<Choice>,
     /// Per return: (class, how many unfinished operations of it have been called), made on first use.
     available: Vec<Option<Available>>,
     configurations: u64,
+    /// Of `available` (bytes).
     memory: u64,
 }
 
@@ -212,17 +220,19 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             reads_start,
             writes,
             writes_start,
-            seen: FastMap::default(),
+            seen: Seen::new(B::empty(timeline.slots).words().len()),
+            stack: Vec::new(),
+            choices: Vec::new(),
             available,
             configurations: 0,
             memory: 0,
         }
     }
 
-    /// Operations open just before a return that may change the state, first to return first.
-    fn writes(&self, next_return: u32) -> &[u32] {
+    /// Where operations stand in `writes` that are open just before a return, first to return first.
+    fn writes_of(&self, next_return: u32) -> std::ops::Range<usize> {
         let at = next_return as usize;
-        &self.writes[self.writes_start[at]..self.writes_start[at + 1]]
+        self.writes_start[at]..self.writes_start[at + 1]
     }
 
     fn run(mut self, budget: &Budget) -> Decided {
@@ -244,33 +254,31 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
         if self.advance(&mut start) {
             return Decision::Linearizable;
         }
-        let mut stack: Vec<Frame<B>> = Vec::new();
         let mut next = Some(start);
         loop {
             if let Some(configuration) = next.take() {
                 self.configurations += 1;
-                let stack_len = (stack.len() * (size_of::<Frame<B>>() + 64)) as u64;
-                if let Some(why) = budget.exceeded(self.configurations, self.memory + self.stepper.memory() + stack_len)
-                {
+                let held = self.held();
+                if let Some(why) = budget.exceeded(self.configurations, held + budget.memory_max / 4) {
                     return Decision::GaveUp(why);
                 }
-                if self.is_new(&configuration) {
-                    let choices = self.choices(&configuration);
-                    stack.push(Frame { configuration, choices });
+                if self.is_new(&configuration, budget.memory_max - held) {
+                    let choices_start = self.choices.len();
+                    self.add_choices(&configuration);
+                    self.stack.push(Frame { configuration, choices_start });
                 }
             }
-            let Some(frame) = stack.last_mut() else { return Decision::NotLinearizable };
-            let Some(choice) = frame.choices.pop() else {
-                stack.pop();
-                continue;
-            };
-            let configuration = if frame.choices.is_empty() {
+            let Some(frame) = self.stack.last() else { return Decision::NotLinearizable };
+            let configuration = match self.choices.len() - frame.choices_start {
+                0 => {
+                    self.stack.pop();
+                    continue;
+                }
                 // Nothing to come back to: forced moves take no stack.
-                stack.pop().map(|frame| frame.configuration)
-            } else {
-                Some(frame.configuration.clone())
+                1 => self.stack.pop().map(|frame| frame.configuration),
+                _ => Some(frame.configuration.clone()),
             };
-            let Some(mut configuration) = configuration else { continue };
+            let (Some(mut configuration), Some(choice)) = (configuration, self.choices.pop()) else { continue };
             if self.apply(&mut configuration, choice) {
                 if self.advance(&mut configuration) {
                     return Decision::Linearizable;
@@ -280,78 +288,69 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
         }
     }
 
-    /// Remembers a configuration. `false` when one that is at least as good has been here before.
-    fn is_new(&mut self, configuration: &Configuration<B>) -> bool {
-        let key = (configuration.next_return, configuration.state, configuration.lin.clone());
-        let spent = &configuration.spent;
-        let mut added = 0;
-        let is_new = match self.seen.entry(key) {
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                added = size_of::<(u32, u32, B, Option<Vec<Spent>>)>() + self.timeline.slots / 8 + 16;
-                entry.insert((!spent.is_empty()).then(|| vec![spent.clone()]));
-                added += spent.len() * 8 + 24;
-                true
-            }
-            std::collections::hash_map::Entry::Occupied(mut entry) => match entry.get_mut() {
-                None => false,
-                Some(seen) if seen.iter().any(|other| is_covered(other, spent)) => false,
-                Some(_) if spent.is_empty() => {
-                    entry.insert(None);
-                    true
-                }
-                Some(seen) => {
-                    seen.retain(|other| !is_covered(spent, other));
-                    seen.push(spent.clone());
-                    added = spent.len() * 8 + 24;
-                    true
-                }
-            },
-        };
-        self.memory += added as u64;
-        is_new
+    /// Bytes held besides what has been seen.
+    fn held(&self) -> u64 {
+        let lin_len = size_of_val(B::empty(0).words()).max(self.timeline.slots / 8);
+        let stack = self.stack.capacity() * size_of::<Frame<B>>() + self.stack.len() * (lin_len + 32);
+        let choices = self.choices.capacity() * size_of::<Choice>();
+        self.memory + self.stepper.memory() + (stack + choices) as u64
     }
 
-    /// What can be linearized before the next return, the best last.
-    fn choices(&mut self, configuration: &Configuration<B>) -> Vec<Choice> {
+    /// Remembers a configuration. `false` when one that is at least as good has been here before.
+    fn is_new(&mut self, configuration: &Configuration<B>, memory_max: u64) -> bool {
+        let Configuration { next_return, state, ref lin, ref spent } = *configuration;
+        self.seen.insert(Place { next_return, state, lin: lin.words() }, spent, memory_max)
+    }
+
+    /// Adds what can be linearized before the next return, the best last.
+    fn add_choices(&mut self, configuration: &Configuration<B>) {
         let timeline = self.timeline;
+        let start = self.choices.len();
         let position = timeline.position(configuration.next_return);
-        let mut choices: Vec<Choice> = Vec::new();
-        for &op in self.writes(configuration.next_return) {
-            let kind = timeline.ops[op as usize].kind;
+        let writes = self.writes_of(configuration.next_return);
+        for at in writes {
+            let op = self.writes[at];
             if configuration.lin.get(timeline.slot[op as usize]) {
                 continue;
             }
-            let class = self.stepper.class(kind, position);
+            let class = self.stepper.class(timeline.ops[op as usize].kind, position);
             // First to return first: a later one of the same class has to wait.
-            if choices.iter().all(|choice| choice.class() != class) {
-                choices.push(Choice::Finished { op, class });
+            if self.choices[start..].iter().all(|choice| choice.class() != class) {
+                self.choices.push(Choice::Finished { op, class });
             }
         }
-        let finished = choices.len();
+        let finished = self.choices.len();
         self.fill_available(configuration.next_return);
         for &(class, count) in self.available[configuration.next_return as usize].as_deref().unwrap_or_default() {
             let spent = spent_of(&configuration.spent, class);
-            if count > spent && choices[..finished].iter().all(|choice| choice.class() != class) {
-                choices.push(Choice::Unfinished { class });
+            if count > spent && self.choices[start..finished].iter().all(|choice| choice.class() != class) {
+                self.choices.push(Choice::Unfinished { class });
             }
         }
         let goal = timeline.ops[timeline.returns[configuration.next_return as usize] as usize].kind;
+        let choices = &mut self.choices[start..];
         // The operation that returns is the first of its kind already; what brings its state about goes before it.
         if let Some(state) = self.stepper.required(goal).filter(|&state| state != configuration.state) {
             let produces = |choice: &Choice| self.stepper.produced(choice.class()) == Some(state);
             if !choices.iter().any(produces) {
-                return Vec::new();
+                self.choices.truncate(start);
+                return;
             }
             choices.sort_by_key(|choice| !produces(choice));
         }
         if choices.iter().all(|choice| !self.stepper.starts_over(choice.class())) {
-            choices.retain(|choice| {
+            let mut kept = start;
+            for at in start..self.choices.len() {
+                let choice = self.choices[at];
                 let next = self.stepper.step(configuration.state, choice.class());
-                next.is_some_and(|next| self.stepper.leads_to(next, goal))
-            });
+                if next.is_some_and(|next| self.stepper.leads_to(next, goal)) {
+                    self.choices[kept] = choice;
+                    kept += 1;
+                }
+            }
+            self.choices.truncate(kept);
         }
-        choices.reverse();
-        choices
+        self.choices[start..].reverse();
     }
 
     fn fill_available(&mut self, next_return: u32) {
@@ -459,15 +458,6 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             same
         });
     }
-}
-
-/// Whether `a` has spent no more of anything than `b`.
-fn is_covered(a: &Spent, b: &Spent) -> bool {
-    a.iter().all(|&(class, count)| spent_of(b, class) >= count)
-}
-
-fn spent_of(spent: &Spent, class: u32) -> u32 {
-    spent.binary_search_by_key(&class, |&(class, _)| class).map_or(0, |at| spent[at].1)
 }
 
 fn spend(spent: &mut Spent, class: u32) {

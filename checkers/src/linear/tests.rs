@@ -312,7 +312,7 @@ proptest! {
     fn engines_agree_on_unique_values(script in script(18), processes in 2usize..6, cas: bool) {
         let model = Register { cas: true };
         let items = play(&model, &script, processes, unique_op(cas));
-        prop_assert!(super::zones::decide(&items).is_some());
+        prop_assert!(super::zones::decide(&super::values::RegisterHistory::of_items(&items)).is_some());
         assert_engines_agree(&model, &items)?;
     }
 
@@ -410,7 +410,9 @@ proptest! {
         let history = to_history(&items);
         let result = check(&history, ModelKind::CasRegister, &options(EngineChoice::Auto, FailMeans::AnsweredNo));
         if let Some(explanation) = result.keys.first().and_then(|key| key.explanation.as_ref()) {
-            let items = keys_of(&history.ops().unwrap(), &model, FailMeans::AnsweredNo).unwrap().remove(0).items;
+            let ops = history.ops().unwrap();
+            let sources: Vec<u32> = (0..ops.len() as u32).collect();
+            let items = Key::new(&ops, &sources, &model, FailMeans::AnsweredNo).unwrap().items;
             let end = explanation.prefix_index as u32;
             prop_assert!(!brute(&model, &prefix(&items, end)));
             let before = items.iter().map(|item| item.ret).filter(|&ret| ret < end).max().unwrap_or(0);

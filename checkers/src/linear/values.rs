@@ -11,7 +11,7 @@ use crate::model::RegisterOp;
 pub(crate) const INITIAL: u32 = 0;
 
 /// What a value is that nobody observes any more.
-const UNOBSERVED: u32 = 1;
+pub(crate) const UNOBSERVED: u32 = 1;
 
 /// A register operation over numbers of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,35 +22,51 @@ pub(crate) enum NumberedRegisterOp {
     CasRefused(u32),
 }
 
-/// Values to numbers: nil is [`INITIAL`], and no value is [`UNOBSERVED`].
-pub(crate) struct Values<'i> {
-    by_value: FastMap<&'i Value, u32>,
-    next: u32,
+/// A register operation and its window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RegisterOpAt {
+    pub(crate) op: NumberedRegisterOp,
+    /// Index of the invocation.
+    pub(crate) call: u32,
+    /// Index of the completion, or [`NEVER`].
+    pub(crate) ret: u32,
 }
 
-impl<'i> Values<'i> {
-    pub(crate) fn new() -> Self {
-        Self { by_value: FastMap::from_iter([(&Value::Nil, INITIAL)]), next: UNOBSERVED + 1 }
+impl RegisterOpAt {
+    pub(crate) fn is_finished(&self) -> bool {
+        self.ret != NEVER
     }
+}
 
-    pub(crate) fn number(&mut self, op: &'i RegisterOp) -> NumberedRegisterOp {
-        let mut id = |value| {
-            *self.by_value.entry(value).or_insert_with(|| {
-                self.next += 1;
-                self.next - 1
-            })
-        };
-        match op {
-            RegisterOp::Read(value) => NumberedRegisterOp::Read(id(value)),
-            RegisterOp::Write(value) => NumberedRegisterOp::Write(id(value)),
-            RegisterOp::Cas(expected, new) => NumberedRegisterOp::Cas(id(expected), id(new)),
-            RegisterOp::CasRefused(expected) => NumberedRegisterOp::CasRefused(id(expected)),
-        }
-    }
-
+/// What happened to one register, over numbers of values: nil is [`INITIAL`], and no value is [`UNOBSERVED`].
+pub(crate) struct RegisterHistory {
+    pub(crate) ops: Vec<RegisterOpAt>,
     /// Numbers are below this.
-    pub(crate) fn len(&self) -> usize {
-        self.next as usize
+    pub(crate) values: usize,
+}
+
+impl RegisterHistory {
+    /// Numbers the values of `items`.
+    pub(crate) fn of_items(items: &[Item<RegisterOp>]) -> Self {
+        let mut by_value: FastMap<&Value, u32> = FastMap::from_iter([(&Value::Nil, INITIAL)]);
+        let mut next = UNOBSERVED + 1;
+        let mut ops = Vec::with_capacity(items.len());
+        for item in items {
+            let mut id = |value| {
+                *by_value.entry(value).or_insert_with(|| {
+                    next += 1;
+                    next - 1
+                })
+            };
+            let op = match &item.op {
+                RegisterOp::Read(value) => NumberedRegisterOp::Read(id(value)),
+                RegisterOp::Write(value) => NumberedRegisterOp::Write(id(value)),
+                RegisterOp::Cas(expected, new) => NumberedRegisterOp::Cas(id(expected), id(new)),
+                RegisterOp::CasRefused(expected) => NumberedRegisterOp::CasRefused(id(expected)),
+            };
+            ops.push(RegisterOpAt { op, call: item.call, ret: item.ret });
+        }
+        Self { ops, values: next as usize }
     }
 }
 
@@ -76,14 +92,12 @@ pub(crate) struct RegisterStepper {
 }
 
 impl RegisterStepper {
-    /// Numbers the operations of `items`.
-    pub(crate) fn new(items: &[Item<RegisterOp>]) -> (Self, Problem) {
-        let mut values = Values::new();
+    /// Numbers the operations.
+    pub(crate) fn new(history: &RegisterHistory) -> (Self, Problem) {
         let mut kinds = Kinds::default();
-        let mut ops = Vec::with_capacity(items.len());
-        for item in items {
-            let kind = kinds.number(values.number(&item.op));
-            ops.push(NumberedOp { kind, call: item.call, ret: item.ret });
+        let mut ops = Vec::with_capacity(history.ops.len());
+        for at in &history.ops {
+            ops.push(NumberedOp { kind: kinds.number(at.op), call: at.call, ret: at.ret });
         }
         let mut at = 0;
         let mut unobserved_kind = Vec::new();
@@ -96,7 +110,7 @@ impl RegisterStepper {
             });
             at += 1;
         }
-        let (uses, refused_until) = uses_of(&ops, &kinds.list, values.len());
+        let (uses, refused_until) = uses_of(&ops, &kinds.list, history.values);
         (Self { kinds: kinds.list, unobserved_kind, uses, refused_until }, Problem { ops })
     }
 

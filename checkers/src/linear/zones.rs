@@ -13,12 +13,14 @@
 //!
 //! What it does not do: values with several producers, nil written again, refused compare-and-sets. Those return `None`.
 
-use super::problem::{Decision, Item};
-use super::values::{INITIAL, NumberedRegisterOp, Values};
-use crate::model::RegisterOp;
+use super::problem::Decision;
+use super::values::{INITIAL, NumberedRegisterOp, RegisterHistory, RegisterOpAt};
 
 /// The initial value was written before everything else.
 const BEFORE_ALL: i64 = -1;
+
+/// No operation.
+const NOBODY: u32 = u32::MAX;
 
 /// A window in the history.
 #[derive(Clone, Copy)]
@@ -28,39 +30,61 @@ struct Window {
 }
 
 /// Everything that happens to one value.
-#[derive(Clone, Default)]
+#[derive(Clone, Copy)]
 struct ValueUse {
-    producer: Option<usize>,
-    /// Finished reads.
-    readers: Vec<usize>,
-    /// Compare-and-sets that expect it and are not known to be useless.
-    takers: Vec<usize>,
+    producer: u32,
+    /// The latest invocation and the earliest completion of finished reads.
+    reads: Window,
+    readers: u32,
+    /// Compare-and-sets that expect it and are not known to be useless: how many, and all their numbers in one, so that
+    /// the last one left is known.
+    takers: u32,
+    takers_xor: u32,
+}
+
+impl ValueUse {
+    const NONE: Self = Self {
+        producer: NOBODY,
+        reads: Window { call: BEFORE_ALL, ret: i64::MAX },
+        readers: 0,
+        takers: 0,
+        takers_xor: 0,
+    };
+
+    fn toggle_taker(&mut self, taker: u32, is_there: bool) {
+        self.takers_xor ^= taker;
+        self.takers = if is_there { self.takers + 1 } else { self.takers - 1 };
+    }
 }
 
 /// Decides, or returns `None` where values are not unique.
-pub(crate) fn decide(items: &[Item<RegisterOp>]) -> Option<Decision> {
-    let mut values = Values::new();
-    let ops: Vec<NumberedRegisterOp> = items.iter().map(|item| values.number(&item.op)).collect();
-    let mut uses = vec![ValueUse::default(); values.len()];
-    for (i, op) in ops.iter().enumerate() {
-        let produced = match *op {
+pub(crate) fn decide(history: &RegisterHistory) -> Option<Decision> {
+    let ops = &history.ops[..];
+    let mut uses = vec![ValueUse::NONE; history.values];
+    for (i, at) in ops.iter().enumerate() {
+        let produced = match at.op {
             NumberedRegisterOp::Read(value) => {
-                uses[value as usize].readers.push(i);
+                let value = &mut uses[value as usize];
+                value.reads.call = value.reads.call.max(i64::from(at.call));
+                value.reads.ret = value.reads.ret.min(window(at).ret);
+                value.readers += 1;
                 continue;
             }
             NumberedRegisterOp::CasRefused(_) => return None,
             NumberedRegisterOp::Write(value) => value,
             NumberedRegisterOp::Cas(expected, new) => {
-                uses[expected as usize].takers.push(i);
+                uses[expected as usize].toggle_taker(i as u32, true);
                 new
             }
         };
-        if produced == INITIAL || uses[produced as usize].producer.replace(i).is_some() {
+        let producer = &mut uses[produced as usize].producer;
+        if produced == INITIAL || *producer != NOBODY {
             return None;
         }
+        *producer = i as u32;
     }
-    drop_unobserved(items, &ops, &mut uses);
-    let zones = match blocks(items, &ops, &uses) {
+    drop_unobserved(ops, &mut uses);
+    let zones = match blocks(ops, &uses) {
         Some(zones) => zones,
         None => return Some(Decision::NotLinearizable),
     };
@@ -69,90 +93,71 @@ pub(crate) fn decide(items: &[Item<RegisterOp>]) -> Option<Decision> {
 
 /// Unfinished operations whose value nobody observes need not have happened, and then neither need those whose value
 /// only they observed.
-fn drop_unobserved(items: &[Item<RegisterOp>], ops: &[NumberedRegisterOp], uses: &mut [ValueUse]) {
-    let mut todo: Vec<usize> = (0..uses.len()).collect();
-    while let Some(value) = todo.pop() {
-        let is_unobserved = uses[value].readers.is_empty() && uses[value].takers.is_empty();
-        let Some(i) = uses[value].producer.filter(|&i| is_unobserved && !items[i].is_finished()) else { continue };
-        uses[value].producer = None;
-        if let NumberedRegisterOp::Cas(expected, _) = ops[i] {
-            uses[expected as usize].takers.retain(|&taker| taker != i);
-            todo.push(expected as usize);
+fn drop_unobserved(ops: &[RegisterOpAt], uses: &mut [ValueUse]) {
+    for first in 0..uses.len() {
+        let mut value = first;
+        loop {
+            let at = &mut uses[value];
+            if at.readers > 0 || at.takers > 0 || at.producer == NOBODY || ops[at.producer as usize].is_finished() {
+                break;
+            }
+            let i = std::mem::replace(&mut at.producer, NOBODY);
+            let NumberedRegisterOp::Cas(expected, _) = ops[i as usize].op else { break };
+            uses[expected as usize].toggle_taker(i, false);
+            value = expected as usize;
         }
     }
 }
 
 /// The zones of all blocks, or `None` when a block is impossible in itself.
-fn blocks(items: &[Item<RegisterOp>], ops: &[NumberedRegisterOp], uses: &[ValueUse]) -> Option<Vec<Window>> {
+fn blocks(ops: &[RegisterOpAt], uses: &[ValueUse]) -> Option<Vec<Window>> {
     let mut zones = Vec::new();
+    // Finished operations that are part of a block.
     let mut placed = 0;
     for (root, at) in uses.iter().enumerate() {
-        let start = match at.producer {
-            Some(i) if matches!(ops[i], NumberedRegisterOp::Write(_)) => window(&items[i]),
+        let mut zone = match ops.get(at.producer as usize) {
+            Some(write) if matches!(write.op, NumberedRegisterOp::Write(_)) => {
+                placed += u32::from(write.is_finished());
+                window(write)
+            }
             None if root == INITIAL as usize => Window { call: BEFORE_ALL, ret: BEFORE_ALL },
             _ => continue,
         };
-        placed += usize::from(at.producer.is_some());
-        let mut zone = Window { call: start.call, ret: start.ret };
-        let mut value = root;
+        let mut value = at;
         loop {
-            // Readers of one value may come in any order among themselves: they extend the zone together, afterwards.
-            let latest_call = zone.call;
-            for &reader in &uses[value].readers {
-                let reader = window(&items[reader]);
-                if reader.ret < latest_call {
-                    return None;
-                }
-                zone.call = zone.call.max(reader.call);
-                zone.ret = zone.ret.min(reader.ret);
+            // Readers of one value may come in any order among themselves: they extend the zone together.
+            if value.reads.ret < zone.call {
+                return None;
             }
-            placed += uses[value].readers.len();
-            match uses[value].takers[..] {
-                [] => break,
-                [taker] => {
-                    let NumberedRegisterOp::Cas(_, new) = ops[taker] else { unreachable!("takers are cas") };
-                    let taker = window(&items[taker]);
-                    if taker.ret < zone.call {
-                        return None;
-                    }
-                    zone.call = zone.call.max(taker.call);
-                    zone.ret = zone.ret.min(taker.ret);
-                    placed += 1;
-                    value = new as usize;
-                }
+            zone.call = zone.call.max(value.reads.call);
+            zone.ret = zone.ret.min(value.reads.ret);
+            placed += value.readers;
+            match value.takers {
+                0 => break,
+                1 => {}
                 // A value that is there once cannot be taken twice.
                 _ => return None,
             }
+            let taker = &ops[value.takers_xor as usize];
+            let NumberedRegisterOp::Cas(_, new) = taker.op else { unreachable!("takers are cas") };
+            placed += u32::from(taker.is_finished());
+            let taker = window(taker);
+            if taker.ret < zone.call {
+                return None;
+            }
+            zone.call = zone.call.max(taker.call);
+            zone.ret = zone.ret.min(taker.ret);
+            value = &uses[new as usize];
         }
         zones.push(zone);
     }
-    // Finished operations outside of all blocks observed a value that nobody can have written.
-    let finished = items.iter().filter(|item| item.is_finished()).count();
-    let unfinished_placed = unfinished_on_chains(items, ops, uses);
-    (placed == finished + unfinished_placed).then_some(zones)
+    // Those outside of all blocks observed a value that nobody can have written.
+    let finished = ops.iter().filter(|op| op.is_finished()).count();
+    (placed as usize == finished).then_some(zones)
 }
 
-/// Unfinished operations that blocks contain: those reachable from the initial value or a write.
-fn unfinished_on_chains(items: &[Item<RegisterOp>], ops: &[NumberedRegisterOp], uses: &[ValueUse]) -> usize {
-    let mut count = 0;
-    for (root, at) in uses.iter().enumerate() {
-        match at.producer {
-            Some(i) if matches!(ops[i], NumberedRegisterOp::Write(_)) => count += usize::from(!items[i].is_finished()),
-            None if root == INITIAL as usize => {}
-            _ => continue,
-        }
-        let mut value = root;
-        while let [taker] = uses[value].takers[..] {
-            let NumberedRegisterOp::Cas(_, new) = ops[taker] else { unreachable!("takers are cas") };
-            count += usize::from(!items[taker].is_finished());
-            value = new as usize;
-        }
-    }
-    count
-}
-
-fn window(item: &Item<RegisterOp>) -> Window {
-    Window { call: i64::from(item.call), ret: if item.is_finished() { i64::from(item.ret) } else { i64::MAX } }
+fn window(at: &RegisterOpAt) -> Window {
+    Window { call: i64::from(at.call), ret: if at.is_finished() { i64::from(at.ret) } else { i64::MAX } }
 }
 
 /// `call` of a zone is its last invocation, `ret` its first completion.

@@ -7,11 +7,11 @@
 //! one. `None` where something is removed and everything is read.
 
 use super::super::problem::{Budget, Decided, Decision, FastMap, Item};
-use super::super::values::RegisterStepper;
-use super::super::{search, zones};
+use super::super::values::{INITIAL, NumberedRegisterOp, RegisterHistory, RegisterOpAt, UNOBSERVED};
+use super::super::{EngineChoice, engines};
 use super::Window;
 use crate::Value;
-use crate::model::{RegisterOp, SetOp};
+use crate::model::SetOp;
 
 /// Decides, or returns `None` where elements depend on each other in ways that only a search can follow.
 pub(crate) fn decide(items: &[Item<SetOp>], budget: &Budget) -> Option<Decided> {
@@ -27,38 +27,35 @@ pub(crate) fn decide(items: &[Item<SetOp>], budget: &Budget) -> Option<Decided> 
     Some(Decided { decision, engine: "intervals", configurations: 0 })
 }
 
+/// What a register holds whose element is there; otherwise it holds the initial value.
+const THERE: u32 = UNOBSERVED + 1;
+
 /// Every element as a register.
 fn each_alone(items: &[Item<SetOp>], budget: &Budget) -> Decided {
     let mut by_value: FastMap<&Value, u32> = FastMap::default();
     // (element, register operation), then by element.
-    let mut ops: Vec<(u32, Item<RegisterOp>)> = Vec::with_capacity(items.len());
+    let mut ops: Vec<(u32, RegisterOpAt)> = Vec::with_capacity(items.len());
     for item in items {
-        let there = |is_there: bool| if is_there { Value::Bool(true) } else { Value::Nil };
+        let there = |is_there: bool| if is_there { THERE } else { INITIAL };
         let (value, op) = match &item.op {
-            SetOp::Add(value) => (value, RegisterOp::Write(there(true))),
-            SetOp::Remove(value) => (value, RegisterOp::Write(there(false))),
-            SetOp::Contains(value, answer) => (value, RegisterOp::Read(there(*answer))),
+            SetOp::Add(value) => (value, NumberedRegisterOp::Write(there(true))),
+            SetOp::Remove(value) => (value, NumberedRegisterOp::Write(there(false))),
+            SetOp::Contains(value, answer) => (value, NumberedRegisterOp::Read(there(*answer))),
             SetOp::Read(_) => continue,
         };
         let next = by_value.len() as u32;
         let element = *by_value.entry(value).or_insert(next);
-        ops.push((element, Item { op, call: item.call, ret: item.ret }));
+        ops.push((element, RegisterOpAt { op, call: item.call, ret: item.ret }));
     }
     ops.sort_by_key(|(element, _)| *element);
     let mut decided = Decided { decision: Decision::Linearizable, engine: "intervals", configurations: 0 };
-    let mut of_one: Vec<Item<RegisterOp>> = Vec::new();
+    let mut of_one = RegisterHistory { ops: Vec::new(), values: THERE as usize + 1 };
     for chunk in ops.chunk_by(|(a, _), (b, _)| a == b) {
-        of_one.clear();
-        of_one.extend(chunk.iter().map(|(_, item)| item.clone()));
-        let decision = match zones::decide(&of_one) {
-            Some(decision) => decision,
-            None => {
-                let (mut stepper, problem) = RegisterStepper::new(&of_one);
-                let one = search::decide(&problem, &mut stepper, budget);
-                decided.configurations += one.configurations;
-                one.decision
-            }
-        };
+        of_one.ops.clear();
+        of_one.ops.extend(chunk.iter().map(|(_, op)| *op));
+        let one = engines::decide_register(&of_one, budget, EngineChoice::Auto);
+        decided.configurations += one.configurations;
+        let decision = one.decision;
         match decision {
             Decision::Linearizable => {}
             Decision::NotLinearizable => return Decided { decision, ..decided },

@@ -1,0 +1,86 @@
+//! Register operations straight from the columns of a history, for speed: no [`Value`](crate::Value) is ever built.
+//!
+//! Says the same as [`Model::view`](crate::model::Model::view) where it says anything; for all that is unusual it says
+//! `None`, and the usual way decides, and explains what is wrong.
+
+use super::problem::{FastMap, NEVER};
+use super::values::{INITIAL, NumberedRegisterOp, RegisterHistory, RegisterOpAt, UNOBSERVED};
+use crate::model::FailMeans;
+use crate::{Ops, Outcome, Sym, Value};
+
+/// The operations of one key.
+pub(crate) struct Columns<'c> {
+    pub(crate) ops: &'c Ops<'c>,
+    /// Their places among all.
+    pub(crate) sources: &'c [u32],
+    pub(crate) fail_means: FailMeans,
+}
+
+impl Columns<'_> {
+    /// As a register's, where `read` and `write` are called so. `None` where something else happened.
+    pub(crate) fn register(&self, read: &str, write: &str, has_cas: bool) -> Option<RegisterHistory> {
+        let (read, write, cas) = (Sym::new(read), Sym::new(write), Sym::new("cas"));
+        // A stored empty text reads like nil in some models, but is another state.
+        let empty = crate::history::pack_small(&Value::str(""));
+        let mut numbers = Numbers::new(self.sources.len());
+        let mut history = Vec::with_capacity(self.sources.len());
+        for &source in self.sources {
+            let op = self.ops.get(source as usize)?;
+            let (f, outcome) = (op.f(), op.outcome());
+            let ret = match op.completion_index() {
+                Some(index) if outcome != Outcome::Unfinished => index as u32,
+                _ => NEVER,
+            };
+            let mut id = |word: u64| (Some(word) != empty).then(|| numbers.of(word));
+            let numbered = if f == read {
+                if outcome != Outcome::Ok {
+                    continue;
+                }
+                NumberedRegisterOp::Read(id(op.result_word())?)
+            } else if f == write {
+                if outcome == Outcome::Fail {
+                    continue;
+                }
+                NumberedRegisterOp::Write(id(op.argument_word())?)
+            } else if f == cas && has_cas {
+                let (expected, new) = op.argument_pair()?;
+                match (outcome, self.fail_means) {
+                    (Outcome::Ok | Outcome::Unfinished, _) => NumberedRegisterOp::Cas(id(expected)?, id(new)?),
+                    (Outcome::Fail, FailMeans::AnsweredNo) => NumberedRegisterOp::CasRefused(id(expected)?),
+                    (Outcome::Fail, FailMeans::NoEffect) => continue,
+                }
+            } else {
+                return None;
+            };
+            history.push(RegisterOpAt { op: numbered, call: op.call_index() as u32, ret });
+        }
+        Some(RegisterHistory { ops: history, values: numbers.next as usize })
+    }
+}
+
+/// Words of values to numbers.
+struct Numbers {
+    /// Of small numbers, which most histories write: looked up without a hash. 0 is none.
+    small: Vec<u32>,
+    others: FastMap<u64, u32>,
+    next: u32,
+}
+
+impl Numbers {
+    fn new(ops: usize) -> Self {
+        Self { small: vec![0; 2 * ops + 64], others: FastMap::default(), next: UNOBSERVED + 1 }
+    }
+
+    fn of(&mut self, word: u64) -> u32 {
+        if word == crate::history::WORD_NIL {
+            return INITIAL;
+        }
+        let small = crate::history::small_int(word).and_then(|n| self.small.get_mut(n as usize));
+        let number = small.unwrap_or_else(|| self.others.entry(word).or_insert(0));
+        if *number == 0 {
+            *number = self.next;
+            self.next += 1;
+        }
+        *number
+    }
+}
