@@ -100,7 +100,40 @@ pub struct PlanContext<'a> {
     pub seed: crate::seed::Seed,
 }
 
+/// What `squall nemesis try` must bring up for a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrialNeeds {
+    /// How many nodes.
+    pub nodes: usize,
+    /// A target by its name in test files; without one, a process that only ticks.
+    pub target: Option<&'static str>,
+}
+
+/// What came of trying a fault: the same measured before it, while it was in force, and after it was healed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// `partition`.
+    pub fault: String,
+    /// How it was asked for, as in a test file.
+    pub keys: String,
+    /// Who was hit: `n1->n2`.
+    pub targets: String,
+    /// Measured from outside before.
+    pub before: String,
+    /// While it was in force.
+    pub during: String,
+    /// After it was healed.
+    pub after: String,
+    /// What had to be seen, with its tolerance.
+    pub expected: String,
+    /// What the agents said of it.
+    pub agents: String,
+    /// Why it failed: the effect was not there, not within the tolerance, or not gone.
+    pub problem: Option<String>,
+}
+
 /// Makes nemeses: from the `nemesis` list of a test file, or from a saved plan.
+#[async_trait]
 pub trait NemesisKind: Send + Sync {
     /// Resolves the `nemesis` value of a test file (`None` when absent) into a plan.
     ///
@@ -123,6 +156,23 @@ pub trait NemesisKind: Send + Sync {
 
     /// The keys of one fault, for `squall describe`.
     fn keys(&self, fault: &str) -> Option<Vec<crate::config::KeyDoc>>;
+
+    /// What a trial of one fault needs.
+    fn trial_needs(&self, fault: &str) -> Option<TrialNeeds>;
+
+    /// Injects one fault on `cluster` (fresh, [`TrialNeeds`]), with keys as in a test file, and measures from outside what it
+    /// changes.
+    ///
+    /// # Errors
+    /// [`ConfigError`](crate::config::ConfigError) for bad keys; else the cluster could not be used. A fault that does not
+    /// do what it should is no error: see [`Trial::problem`].
+    async fn try_fault(
+        &self,
+        fault: &str,
+        keys: Option<crate::config::Doc>,
+        cluster: Arc<Cluster>,
+        target: Option<Arc<dyn Target>>,
+    ) -> anyhow::Result<Trial>;
 
     /// What was in force at some moment between two times, according to the nemesis events of a history, in a few words
     /// each.

@@ -1,6 +1,6 @@
 //! Carries single faults out on a cluster: asks the agents, verifies by probes.
 
-use crate::faults::{Hit, PlannedFault};
+use crate::faults::Planned;
 use anyhow::{Context, bail};
 use futures::future::{join_all, try_join_all};
 use squall_agent::faults::Fault;
@@ -125,13 +125,13 @@ impl At<'_> {
         try_join_all(starts).await.map(|_| ())
     }
 
-    /// Injects and verifies.
+    /// Has the agents inject what they are asked for.
     ///
     /// # Errors
-    /// When it is not certain that all of it is in force.
-    pub(crate) async fn inject(&self, fault: &dyn PlannedFault, hit: &Hit) -> anyhow::Result<Seen> {
+    /// When one of them could not.
+    pub(crate) async fn inject(&self, asks: Vec<Ask>) -> anyhow::Result<Vec<Evidence>> {
         let lease_ms = self.lease.as_millis() as u64;
-        let asked = fault.asks(self, hit).into_iter().map(|ask| async move {
+        let asked = asks.into_iter().map(|ask| async move {
             let mut seen = Vec::new();
             for (n, fault) in ask.faults.into_iter().enumerate() {
                 let request = Request::Inject { id: self.entry_id(n), fault, lease_ms };
@@ -139,17 +139,15 @@ impl At<'_> {
             }
             anyhow::Ok(seen)
         });
-        let evidence = try_join_all(asked).await?.concat();
-        fault.verify(self, hit, &evidence).await
+        Ok(try_join_all(asked).await?.concat())
     }
 
-    /// Undoes and verifies.
+    /// Has the agents undo what they were asked for; when it `holds`, it must be in force until now.
     ///
     /// # Errors
-    /// When it is not certain that it was in force to the end (where it must be), or that it is gone.
-    pub(crate) async fn heal(&self, fault: &dyn PlannedFault, hit: &Hit) -> anyhow::Result<Seen> {
-        let holds = fault.holds_to_the_end();
-        let asked = fault.asks(self, hit).into_iter().map(|ask| async move {
+    /// When one of them could not, or it was not in force any more.
+    pub(crate) async fn heal(&self, asks: Vec<Ask>, holds: bool) -> anyhow::Result<Vec<Evidence>> {
+        let asked = asks.into_iter().map(|ask| async move {
             let mut seen = Vec::new();
             for n in (0..ask.faults.len()).rev() {
                 if holds {
@@ -162,17 +160,41 @@ impl At<'_> {
             }
             Ok(seen)
         });
-        let mut seen = Seen::verified(&try_join_all(asked).await?.concat())?;
-        if let Some(words) = fault.recover(self, hit).await? {
-            seen.words = words.to_owned();
-        }
-        Ok(seen)
+        Ok(try_join_all(asked).await?.concat())
     }
 
     /// In the ledgers of the agents: each of several faults at one agent has its own.
     fn entry_id(&self, n: usize) -> String {
         if n == 0 { self.id.to_owned() } else { format!("{}.{n}", self.id) }
     }
+}
+
+/// Makes on every node what `faults` need before the target starts there.
+///
+/// # Errors
+/// When a node lacks what that takes.
+pub(crate) async fn prepare<'a>(
+    faults: impl Iterator<Item = &'a Planned> + Clone,
+    cluster: &Cluster,
+    target: &dyn Target,
+) -> anyhow::Result<()> {
+    for node in &cluster.nodes {
+        let mut wanted: Vec<Fault> = Vec::new();
+        for fault in faults.clone().flat_map(|fault| fault.fault().preparations(target, node)) {
+            if !wanted.contains(&fault) {
+                wanted.push(fault);
+            }
+        }
+        for (n, fault) in wanted.into_iter().enumerate() {
+            // Without a lease of its own: it stands as long as the session.
+            let request = Request::Inject { id: format!("0-prepared-{n}"), fault, lease_ms: 0 };
+            let prepared = evidence(&node.control, request).await?;
+            if !prepared.verified {
+                bail!("{} cannot be prepared for the faults of this test: {}", node.name, prepared.seen);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Asks for the injection, measurement or healing of a fault.

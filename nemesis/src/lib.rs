@@ -16,17 +16,22 @@ mod run;
 mod schedule;
 pub mod select;
 mod tally;
+mod trial;
 
 pub use plan::FaultPlan;
 
+use anyhow::Context;
+use async_trait::async_trait;
 use squall_checkers::History;
-use squall_harness::Nemesis;
 use squall_harness::config::{ConfigError, Doc, KeyDoc};
-use squall_harness::nemesis::{FaultDoc, NemesisKind, PlanContext};
+use squall_harness::nemesis::{FaultDoc, NemesisKind, PlanContext, Trial, TrialNeeds};
+use squall_harness::{Cluster, Nemesis, Target};
+use std::sync::Arc;
 
 /// The nemesis of the `nemesis` list.
 pub struct SquallNemesis;
 
+#[async_trait]
 impl NemesisKind for SquallNemesis {
     fn read(&self, doc: Option<&Doc>, context: &PlanContext<'_>) -> Result<Box<dyn Nemesis>, ConfigError> {
         Ok(Box::new(run::PlannedNemesis::new(read::read(doc, context)?)))
@@ -44,6 +49,22 @@ impl NemesisKind for SquallNemesis {
 
     fn keys(&self, fault: &str) -> Option<Vec<KeyDoc>> {
         read::keys(fault)
+    }
+
+    fn trial_needs(&self, fault: &str) -> Option<TrialNeeds> {
+        let trial = &read::kind(fault)?.trial;
+        Some(TrialNeeds { nodes: trial.nodes, target: trial.target })
+    }
+
+    async fn try_fault(
+        &self,
+        fault: &str,
+        keys: Option<Doc>,
+        cluster: Arc<Cluster>,
+        target: Option<Arc<dyn Target>>,
+    ) -> anyhow::Result<Trial> {
+        let kind = read::kind(fault).with_context(|| format!("there is no fault `{fault}`"))?;
+        trial::run(kind, keys, &cluster, target).await
     }
 
     fn in_force_between(&self, history: &History, from_ns: u64, to_ns: u64) -> Vec<String> {

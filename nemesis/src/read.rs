@@ -62,7 +62,8 @@ fn entry(item: &Doc) -> Result<(&'static FaultKind, Doc), ConfigError> {
     }
 }
 
-fn kind(name: &str) -> Option<&'static FaultKind> {
+/// The fault called `name`.
+pub(crate) fn kind(name: &str) -> Option<&'static FaultKind> {
     KINDS.iter().copied().find(|kind| kind.doc.name == name)
 }
 
@@ -76,6 +77,16 @@ pub(crate) fn keys(fault: &str) -> Option<Vec<KeyDoc>> {
         entry_steps(kind, section, &context, &mut seed.stream("describe"))
     })
     .ok()
+}
+
+/// The first fault that `keys` of `kind` make.
+pub(crate) fn one(kind: &FaultKind, keys: Doc, context: &PlanContext<'_>) -> Result<Planned, ConfigError> {
+    let mut section = Section::new(kind.doc.name, keys)?;
+    let mut rng = context.seed.stream(kind.doc.name);
+    let steps = entry_steps(kind, &mut section, context, &mut rng)?;
+    let missing = section.error("these keys make no step at all");
+    section.finish()?;
+    steps.into_iter().next().map(|(_, _, fault)| fault).ok_or(missing)
 }
 
 fn entry_steps(

@@ -1,16 +1,12 @@
 //! Carries a [`FaultPlan`] out while the run goes.
 
 use crate::faults::{Hit, Scope};
-use crate::grudge;
 use crate::hands::{self, At};
-use crate::links::Links;
 use crate::plan::{FaultPlan, Step};
-use crate::select::Who;
 use crate::tally::Tally;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use squall_agent::faults::Fault;
-use squall_agent::protocol::{ProcessState, Request};
+use squall_agent::protocol::ProcessState;
 use squall_checkers::{Sym, Value};
 use squall_harness::nemesis::{FaultRow, NemesisContext};
 use squall_harness::{Cluster, Nemesis, Target};
@@ -56,23 +52,7 @@ impl Nemesis for PlannedNemesis {
     }
 
     async fn prepare(&self, cluster: &Cluster, target: &dyn Target) -> anyhow::Result<()> {
-        for node in &cluster.nodes {
-            let mut wanted: Vec<Fault> = Vec::new();
-            for fault in self.plan.steps.iter().flat_map(|step| step.fault.fault().preparations(target, node)) {
-                if !wanted.contains(&fault) {
-                    wanted.push(fault);
-                }
-            }
-            for (n, fault) in wanted.into_iter().enumerate() {
-                // Without a lease of its own: it stands as long as the session.
-                let request = Request::Inject { id: format!("0-prepared-{n}"), fault, lease_ms: 0 };
-                let prepared = hands::evidence(&node.control, request).await?;
-                if !prepared.verified {
-                    bail!("{} cannot be prepared for the faults of this test: {}", node.name, prepared.seen);
-                }
-            }
-        }
-        Ok(())
+        hands::prepare(self.plan.steps.iter().map(|step| &step.fault), cluster, target).await
     }
 
     async fn run(&self, context: NemesisContext) {
@@ -189,10 +169,11 @@ impl StepWorker<'_> {
         if !self.until(begin_ns, step.at_ms).await {
             return;
         }
+        let at = self.at();
         let Some((hit, words)) = self.resolve().await else { return };
         self.state().tally.injected(&step.fault);
         self.state().in_force.insert(step.id.clone(), format!("{} {words}", fault.kind().doc.name));
-        match self.at().inject(fault, &hit).await {
+        match fault.inject(&at, &hit).await {
             Ok(seen) => {
                 self.record("inject", &words, "installed", &seen.words);
                 let mut state = self.state();
@@ -201,12 +182,15 @@ impl StepWorker<'_> {
             }
             Err(error) => self.doubt("inject", &words, &error),
         }
-        let in_time = self.until(begin_ns, step.at_ms + step.for_ms).await;
+        let in_time = tokio::select! {
+            in_time = self.until(begin_ns, step.at_ms + step.for_ms) => in_time,
+            () = fault.meanwhile(&at, &hit) => self.until(begin_ns, step.at_ms + step.for_ms).await,
+        };
         if !in_time {
             // Left to the healing after the phase.
             return;
         }
-        match self.at().heal(fault, &hit).await {
+        match fault.heal(&at, &hit).await {
             Ok(seen) => {
                 self.record("heal", &words, "healed", &seen.words);
                 let mut state = self.state();
@@ -226,30 +210,14 @@ impl StepWorker<'_> {
 
     /// Who is hit, and that in words; `None` (and recorded) when there is nobody left to hit.
     async fn resolve(&self) -> Option<(Hit, String)> {
-        match self.step.fault.fault().scope() {
-            Scope::Links(links) => {
-                let primary = if matches!(links, Links::Primary { .. }) { self.primary().await } else { None };
-                let pairs = links.resolve(primary, self.names.len());
-                let words = grudge::describe(&pairs, self.names);
-                Some((Hit::Links(pairs.into_iter().collect()), words))
-            }
-            Scope::Nodes(who) => {
-                let primary = if matches!(who, Who::Primary { .. }) { self.primary().await } else { None };
-                let nodes = who.resolve(primary);
-                let words = self.names_of(&nodes);
-                Some((Hit::Nodes(nodes), words))
-            }
-            Scope::Processes(who) => {
-                let primary = if matches!(who, Who::Primary { .. }) { self.primary().await } else { None };
-                let free = self.take(who.resolve(primary))?;
-                let words = self.names_of(&free);
-                Some((Hit::Nodes(free), words))
-            }
+        let scope = self.step.fault.fault().scope();
+        let primary = if scope.needs_primary() { self.primary().await } else { None };
+        let mut hit = scope.resolve(primary, self.names.len());
+        if let (Scope::Processes(_), Hit::Nodes(nodes)) = (scope, &mut hit) {
+            *nodes = self.take(std::mem::take(nodes))?;
         }
-    }
-
-    fn names_of(&self, nodes: &[usize]) -> String {
-        nodes.iter().map(|&node| self.names[node].as_str()).collect::<Vec<_>>().join(" ")
+        let words = hit.words(self.names);
+        Some((hit, words))
     }
 
     async fn primary(&self) -> Option<usize> {

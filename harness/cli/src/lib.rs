@@ -7,6 +7,7 @@ mod describe;
 mod doctor;
 mod export;
 mod heal;
+mod nemesis;
 mod run;
 mod show;
 
@@ -45,6 +46,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Undo every fault that is left on the nodes of a hosts file
     Heal(heal::Args),
+    /// The faults there are, and each of them tried
+    Nemesis(nemesis::Args),
     /// Measure the harness itself
     Bench(bench::Args),
     /// What runs on a node (started by squall)
@@ -82,6 +85,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Describe(args) => as_usage(describe::describe(&args, &registry).map(|()| 0)),
         Command::Doctor(args) => doctor::run(&args).map_err(|error| (failure_code(&error), error)),
         Command::Heal(args) => heal::run(&args).map_err(|error| (failure_code(&error), error)),
+        Command::Nemesis(args) => nemesis::run(&args, &registry).map_err(|error| (failure_code(&error), error)),
         Command::Bench(args) => as_failure(bench::run(&args)),
         Command::Agent(args) => as_failure(squall_agent::main(args)),
         Command::Node(args) => as_failure(squall_node::main(args)),

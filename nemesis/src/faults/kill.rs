@@ -3,6 +3,7 @@
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
 use crate::hands::{Ask, At};
 use crate::select::{Selector, Who};
+use crate::trial::{Lab, Reading, Readings, TICKER, TrialSetup};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use squall_agent::faults::{self, Fault};
@@ -20,6 +21,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "restart_after", default_ms: 2000, doc: "how long it stays down" },
     read,
+    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: TICKER },
 };
 
 /// Processes that are killed, and started when the step ends.
@@ -58,5 +60,17 @@ impl PlannedFault for Kill {
     async fn recover(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Option<&'static str>> {
         at.start(hit.nodes()).await?;
         Ok(Some("started again"))
+    }
+
+    async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {
+        lab.pulse(hit.nodes()).await
+    }
+
+    fn expected(&self) -> String {
+        "no line printed while it lasts, many before and after".to_owned()
+    }
+
+    fn judge(&self, readings: &Readings) -> Result<(), String> {
+        readings.stops_the_pulse()
     }
 }

@@ -8,9 +8,11 @@ pub mod kill;
 pub mod partition;
 pub mod pause;
 
+use crate::grudge;
 use crate::hands::{Ask, At, Seen};
 use crate::links::Links;
 use crate::select::Who;
+use crate::trial::{Lab, Reading, Readings, TrialSetup};
 use async_trait::async_trait;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -60,6 +62,8 @@ pub(crate) struct FaultKind {
     pub(crate) lasts: Lasts,
     /// Reads the keys of its own (those of schedules are read for all faults alike).
     pub(crate) read: fn(&mut Section, &PlanContext<'_>) -> Result<Make, ConfigError>,
+    /// How `squall nemesis try` tries it.
+    pub(crate) trial: TrialSetup,
 }
 
 /// The key that says how long a fault lasts.
@@ -86,6 +90,22 @@ pub enum Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// Whether it depends on who leads.
+    pub(crate) fn needs_primary(&self) -> bool {
+        match self {
+            Self::Links(links) => matches!(links, Links::Primary { .. }),
+            Self::Nodes(who) | Self::Processes(who) => matches!(who, Who::Primary { .. }),
+        }
+    }
+
+    /// Whom exactly, once it is known who leads.
+    pub(crate) fn resolve(&self, primary: Option<usize>, count: usize) -> Hit {
+        match self {
+            Self::Links(links) => Hit::Links(links.resolve(primary, count).into_iter().collect()),
+            Self::Nodes(who) | Self::Processes(who) => Hit::Nodes(who.resolve(primary)),
+        }
+    }
+
     /// Every node that the plan names.
     pub(crate) fn nodes(&self) -> Vec<usize> {
         match self {
@@ -113,6 +133,14 @@ impl Hit {
         }
     }
 
+    /// In words: `{n1 | n2 n3}`, `n1 n2`.
+    pub(crate) fn words(&self, names: &[String]) -> String {
+        match self {
+            Self::Links(pairs) => grudge::describe(&pairs.iter().copied().collect(), names),
+            Self::Nodes(nodes) => nodes.iter().map(|&node| names[node].as_str()).collect::<Vec<_>>().join(" "),
+        }
+    }
+
     /// The nodes; none for a fault of links.
     pub(crate) fn nodes(&self) -> &[usize] {
         match self {
@@ -124,9 +152,10 @@ impl Hit {
 
 /// One fault of a plan.
 ///
-/// [`run`](crate::run) asks the agents, in this order: [`asks`](PlannedFault::asks) injected, [`verify`](PlannedFault::verify);
-/// then, when its time is over: measured again if it must [hold to the end](PlannedFault::holds_to_the_end), healed,
-/// [`recover`](PlannedFault::recover).
+/// A step goes so: [`inject`](PlannedFault::inject), which has the agents do what it [`asks`](PlannedFault::asks) and then looks
+/// from outside ([`verify`](PlannedFault::verify)); [`meanwhile`](PlannedFault::meanwhile) until its time is over;
+/// [`heal`](PlannedFault::heal), which measures again where it must [hold to the end](PlannedFault::holds_to_the_end), has
+/// the agents undo it, and [`recover`](PlannedFault::recover)s what was lost.
 #[async_trait]
 pub(crate) trait PlannedFault: Send + Sync {
     /// Its kind.
@@ -148,6 +177,15 @@ pub(crate) trait PlannedFault: Send + Sync {
     /// What the agents are asked for.
     fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask>;
 
+    /// Injects and verifies. Only faults that are not the agents' business do this in their own way.
+    ///
+    /// # Errors
+    /// When it is not certain that all of it is in force.
+    async fn inject(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Seen> {
+        let evidence = at.inject(self.asks(at, hit)).await?;
+        self.verify(at, hit, &evidence).await
+    }
+
     /// Looks from outside whether it bit, beside what the agents saw.
     ///
     /// # Errors
@@ -155,6 +193,24 @@ pub(crate) trait PlannedFault: Send + Sync {
     async fn verify(&self, at: &At<'_>, hit: &Hit, evidence: &[Evidence]) -> anyhow::Result<Seen> {
         let _ = (at, hit);
         Seen::verified(evidence)
+    }
+
+    /// What goes on while it is in force; ended when its time is over.
+    async fn meanwhile(&self, at: &At<'_>, hit: &Hit) {
+        let _ = (at, hit);
+        std::future::pending().await
+    }
+
+    /// Undoes and verifies.
+    ///
+    /// # Errors
+    /// When it is not certain that it was in force to the end (where it must be), or that it is gone.
+    async fn heal(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Seen> {
+        let mut seen = Seen::verified(&at.heal(self.asks(at, hit), self.holds_to_the_end()).await?)?;
+        if let Some(words) = self.recover(at, hit).await? {
+            seen.words = words.to_owned();
+        }
+        Ok(seen)
     }
 
     /// Whether it must still be in force when its time is over.
@@ -170,4 +226,19 @@ pub(crate) trait PlannedFault: Send + Sync {
         let _ = (at, hit);
         Ok(None)
     }
+
+    /// Measures, by the kernel and programs that are not ours, what this fault changes: the same before, during and after.
+    ///
+    /// # Errors
+    /// When nothing could be measured.
+    async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading>;
+
+    /// What the readings must show, with the tolerance, in words.
+    fn expected(&self) -> String;
+
+    /// Whether they show it.
+    ///
+    /// # Errors
+    /// What they show instead.
+    fn judge(&self, readings: &Readings) -> Result<(), String>;
 }

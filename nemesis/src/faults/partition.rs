@@ -3,6 +3,7 @@
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
 use crate::hands::{self, Ask, At, Seen};
 use crate::links::{LinkSelector, Links};
+use crate::trial::{Lab, Reading, Readings, TICKER, TrialSetup};
 use anyhow::bail;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 4000, doc: "how long the links are cut" },
     read,
+    trial: TrialSetup { nodes: 4, keys: "{ shape: halves }", target: None, program: TICKER },
 };
 
 /// Links that are cut.
@@ -76,5 +78,31 @@ impl PlannedFault for Partition {
         seen.count(hit.links().len() as u64, "links cut");
         seen.count(bit as u64, "probes without answer");
         Ok(seen)
+    }
+
+    async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {
+        let mut silent = 0;
+        for &(from, to) in hit.links() {
+            // Nothing listens there: the refusal of the other kernel is the answer. 124 is `timeout`'s own exit code.
+            let dial = format!("timeout 0.5 bash -c '</dev/tcp/{}/1'", lab.cluster.nodes[to].address);
+            silent += u64::from(lab.shell(from, &dial).await?.code == Some(124));
+        }
+        let all = hit.links().len();
+        let words = format!("{silent} of {all} TCP dials (bash) without an answer in 0.5 s");
+        Ok(Reading { words, numbers: vec![silent as f64, all as f64] })
+    }
+
+    fn expected(&self) -> String {
+        "all dials across the cut without an answer, and none before and after".to_owned()
+    }
+
+    fn judge(&self, readings: &Readings) -> Result<(), String> {
+        if readings.before.numbers[0] != 0.0 {
+            return Err("links were silent before".to_owned());
+        }
+        if readings.during.numbers[0] != readings.during.numbers[1] {
+            return Err("packets passed the cut".to_owned());
+        }
+        if readings.after.numbers[0] == 0.0 { Ok(()) } else { Err("links are silent after healing".to_owned()) }
     }
 }

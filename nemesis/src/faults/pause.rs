@@ -3,6 +3,7 @@
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
 use crate::hands::{Ask, At};
 use crate::select::{Selector, Who};
+use crate::trial::{Lab, Reading, Readings, TICKER, TrialSetup};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use squall_agent::faults::{self, Fault};
@@ -20,6 +21,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 3000, doc: "how long it stands still" },
     read,
+    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: TICKER },
 };
 
 /// Processes that stand still.
@@ -57,5 +59,17 @@ impl PlannedFault for Pause {
 
     fn holds_to_the_end(&self) -> bool {
         true
+    }
+
+    async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {
+        lab.pulse(hit.nodes()).await
+    }
+
+    fn expected(&self) -> String {
+        "no line printed while it lasts, many before and after".to_owned()
+    }
+
+    fn judge(&self, readings: &Readings) -> Result<(), String> {
+        readings.stops_the_pulse()
     }
 }
