@@ -125,6 +125,12 @@ impl History {
         if expected >= EVENTS_MAX {
             return Err(HistoryError::TooLong { max: EVENTS_MAX });
         }
+        self.push_columns(event);
+        Ok(())
+    }
+
+    fn push_columns(&mut self, event: Event) {
+        let at = self.len() as u32;
         self.time_ns.push(event.time_ns);
         self.kind.push(event.kind);
         self.process.push(event.process);
@@ -133,12 +139,11 @@ impl History {
         self.value.push(self.table.pack(event.value));
         self.node.push(event.node.map_or(SYM_NONE, Sym::id));
         if let Some(intended_ns) = event.intended_ns {
-            self.intended_ns.push((expected as u32, intended_ns));
+            self.intended_ns.push((at, intended_ns));
         }
         if let Some(error) = event.error {
-            self.error.push((expected as u32, error.id()));
+            self.error.push((at, error.id()));
         }
-        Ok(())
     }
 
     /// Appends all events of another history; their indexes follow on.
@@ -211,6 +216,31 @@ impl History {
 
     fn node(&self, index: usize) -> Option<Sym> {
         (self.node[index] != SYM_NONE).then(|| Sym::from_id(self.node[index]))
+    }
+
+    /// Forgets everything before and holds the operation of these events, as the first and the second. Their indexes do
+    /// not matter.
+    pub(crate) fn pair(&mut self, call: &Event, completion: Option<&Event>) -> Op<'_> {
+        self.clear();
+        self.push_columns(call.clone());
+        if let Some(completion) = completion {
+            self.push_columns(completion.clone());
+        }
+        Op { history: self, call: 0, completion: if completion.is_some() { 1 } else { u32::MAX } }
+    }
+
+    fn clear(&mut self) {
+        self.time_ns.clear();
+        self.kind.clear();
+        self.process.clear();
+        self.f.clear();
+        self.key.clear();
+        self.value.clear();
+        self.node.clear();
+        self.intended_ns.clear();
+        self.error.clear();
+        self.table.values.clear();
+        self.table.by_value.clear();
     }
 
     /// Client operations, in the order of their invocations: each invocation with its completion, if it has one.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, OnceLock, RwLock};
 
 /// An interned string. Equal text always has an equal `Sym` within one process; the number itself means nothing
@@ -14,6 +15,12 @@ pub struct Sym(u32);
 
 /// Text -> number.
 static TABLE: LazyLock<RwLock<HashMap<&'static str, u32>>> = LazyLock::new(RwLock::default);
+
+/// About how many bytes all of this takes.
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// What a text takes besides itself (bytes): its entries in the table and in the list.
+const ENTRY_BYTES: u64 = 64;
 
 /// How many texts the first segment holds; each one after it holds twice as many.
 const FIRST: usize = 64;
@@ -50,8 +57,14 @@ impl Sym {
         let texts = TEXTS[segment].get_or_init(|| (0..FIRST << segment).map(|_| OnceLock::new()).collect());
         // Under the lock nobody else has this number.
         let _ = texts[at].set(text);
+        BYTES.fetch_add(text.len() as u64 + ENTRY_BYTES, Ordering::Relaxed);
         table.insert(text, id);
         Self(id)
+    }
+
+    /// About how many bytes all texts so far take: they are kept until the process ends.
+    pub fn table_bytes() -> u64 {
+        BYTES.load(Ordering::Relaxed)
     }
 
     /// The number, for columns of a history in this process.

@@ -1,6 +1,7 @@
 //! Which engine decides which model.
 
 use super::columns::Columns;
+use super::online::Streamed;
 use super::problem::{Budget, Decided, Decision, InternStepper, Item};
 use super::texts::KvStepper;
 use super::values::{RegisterHistory, RegisterStepper};
@@ -183,33 +184,19 @@ impl Engine for Kv {
             KvOp::Cas(expected, new) => vec![expected.clone(), new.clone()],
             KvOp::Append(_) | KvOp::CasRefused(_) => return None,
         };
-        Some(values.into_iter().map(|value| if is_empty(&value) { Value::Nil } else { value }).collect())
+        Some(values.into_iter().map(|value| if is_empty_text(&value) { Value::Nil } else { value }).collect())
     }
 }
 
-fn is_empty(value: &Value) -> bool {
+/// Whether this is the text without a character.
+pub(super) fn is_empty_text(value: &Value) -> bool {
     matches!(value, Value::Str(text) if text.as_str().is_empty())
 }
 
-/// Without `append`, a key is a register. One that stores the empty string is not: it reads like a key that is not
-/// there, and yet is another state.
+/// Without `append`, a key is a register.
 fn as_register(items: &[Item<KvOp>]) -> Option<Vec<Item<RegisterOp>>> {
-    let observed = |value: &Value| if is_empty(value) { Value::Nil } else { value.clone() };
-    let stored = |value: &Value| (!is_empty(value)).then(|| value.clone());
-    items
-        .iter()
-        .map(|item| {
-            let op = match &item.op {
-                KvOp::Get(value) => RegisterOp::Read(observed(value)),
-                KvOp::Put(value) => RegisterOp::Write(stored(value)?),
-                KvOp::Delete => RegisterOp::Write(Value::Nil),
-                KvOp::Cas(expected, new) => RegisterOp::Cas(observed(expected), stored(new)?),
-                KvOp::CasRefused(value) => RegisterOp::CasRefused(observed(value)),
-                KvOp::Append(_) => return None,
-            };
-            Some(Item { op, call: item.call, ret: item.ret })
-        })
-        .collect()
+    let register = |item: &Item<KvOp>| Some(Item { op: Kv.as_register(&item.op)?, call: item.call, ret: item.ret });
+    items.iter().map(register).collect()
 }
 
 /// Whether no order exists, for certain.

@@ -237,7 +237,7 @@ fn root(parent: &[usize], mut value: usize) -> usize {
     value
 }
 
-fn line(op: &Op<'_>) -> OpLine {
+pub(super) fn line(op: &Op<'_>) -> OpLine {
     OpLine {
         call_index: op.call_index() as u64,
         completion_index: op.completion_index().map(|index| index as u64),

@@ -19,6 +19,7 @@ mod explain;
 mod intervals;
 #[cfg(test)]
 mod model_tests;
+pub mod online;
 mod problem;
 mod search;
 mod seen;
