@@ -22,7 +22,7 @@ pub use event::{Event, EventKind, Value};
 pub use export::{export_edn, export_jsonl};
 pub use format::{HistoryReader, HistoryWriter, Truncated};
 pub use history::{History, Op, Ops, Outcome};
-pub use import::{Format, ImportOptions, detect, read_any, read_text};
+pub use import::{EventStream, Format, ImportOptions, detect, read_any, read_text};
 pub use linear::{CheckOptions, EngineChoice};
 pub use model::{FailMeans, ModelKind};
 pub use sym::Sym;

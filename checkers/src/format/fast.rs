@@ -6,12 +6,12 @@
 use crate::{Event, EventKind, Sym, Value};
 
 /// Texts seen lately, so that the table of all symbols is seldom asked.
-pub(super) struct Vocabulary {
+pub(crate) struct Vocabulary {
     slots: [Option<Sym>; 256],
 }
 
 impl Vocabulary {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { slots: [None; 256] }
     }
 
@@ -30,7 +30,7 @@ impl Vocabulary {
 }
 
 /// The event of the first line of `text` and the length of that line, newline included.
-pub(super) fn parse(text: &[u8], vocabulary: &mut Vocabulary) -> Option<(Event, usize)> {
+pub(crate) fn parse(text: &[u8], vocabulary: &mut Vocabulary) -> Option<(Event, usize)> {
     let rest = text.strip_prefix(b"{\"index\":")?;
     let (index, rest) = unsigned(rest)?;
     let (time_ns, rest) = unsigned(rest.strip_prefix(b",\"time\":")?)?;

@@ -34,6 +34,7 @@ pub use reader::{HistoryReader, Truncated};
 pub use writer::HistoryWriter;
 
 pub(crate) use encode::Encoder;
+pub(crate) use fast::{Vocabulary, parse as parse_own_line};
 pub(crate) use json::parse_line;
 pub(crate) use reader::ZSTD_MAGIC;
 

@@ -14,8 +14,11 @@ mod edn;
 mod jepsen;
 mod jepsen_log;
 mod objects;
+mod stream;
 #[cfg(test)]
 mod tests;
+
+pub use stream::EventStream;
 
 use crate::format::{HistoryReader, Truncated, ZSTD_MAGIC, parse_line};
 use crate::{Event, EventKind, History, HistoryError, Sym, Value};
