@@ -37,7 +37,11 @@ struct Inner {
     /// Wakes workers that wait for room.
     drained: Condvar,
     stats: Mutex<Stats>,
+    /// Who else wants to know what was recorded.
+    tap: Mutex<Option<Tap>>,
 }
+
+type Tap = Box<dyn FnMut(&[Event]) + Send>;
 
 #[derive(Default)]
 struct Queue {
@@ -72,12 +76,19 @@ impl Journal {
             filled: Condvar::new(),
             drained: Condvar::new(),
             stats: Mutex::default(),
+            tap: Mutex::default(),
         };
         let journal = Self { inner: Arc::new(inner) };
         let for_thread = journal.clone();
         let thread =
             std::thread::Builder::new().name("journal".to_owned()).spawn(move || drain(&for_thread, writer))?;
         Ok((journal.clone(), JournalWriter { journal, thread }))
+    }
+
+    /// From now on `tap` gets everything that is recorded, in order, some milliseconds later. It must not wait: the disk
+    /// would wait for it.
+    pub fn tap(&self, tap: impl FnMut(&[Event]) + Send + 'static) {
+        *self.inner.tap.lock().unwrap_or_else(|e| e.into_inner()) = Some(Box::new(tap));
     }
 
     /// Nanoseconds since the start of the run.
@@ -236,6 +247,9 @@ fn wait_for_events(journal: &Journal, batch: &mut Vec<Event>) -> bool {
 fn append(journal: &Journal, writer: &mut HistoryWriter, batch: &[Event]) -> Result<(), squall_checkers::HistoryError> {
     for event in batch {
         writer.append(event)?;
+    }
+    if let Some(tap) = &mut *journal.inner.tap.lock().unwrap_or_else(|e| e.into_inner()) {
+        tap(batch);
     }
     // After the disk, so that nobody who asks for numbers waits for it.
     let mut stats = journal.inner.stats.lock().unwrap_or_else(|e| e.into_inner());

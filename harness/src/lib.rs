@@ -7,6 +7,7 @@ pub mod generator;
 pub mod interpreter;
 pub mod journal;
 pub mod nemesis;
+pub mod online;
 pub mod progress;
 pub mod registry;
 pub mod report;

@@ -4,6 +4,7 @@ use crate::cluster::Cluster;
 use crate::interpreter::{PhaseContext, PhaseEnd, Worker, run_phase};
 use crate::journal::{Journal, JournalWriter};
 use crate::nemesis::{Nemesis, NemesisContext, NemesisKind};
+use crate::online::Watch;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::store::{PLAN, RESULTS, Run};
@@ -12,7 +13,9 @@ use crate::test::Test;
 use crate::verdict;
 use crate::workload::Shape;
 use anyhow::{Context, bail};
-use squall_checkers::Sym;
+use futures::future::BoxFuture;
+use squall_checkers::linear::online::Violation;
+use squall_checkers::{Sym, Verdict};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -30,6 +33,30 @@ pub struct RunContext {
     pub interrupts: watch::Receiver<u32>,
     /// For explanations of old faults in the history.
     pub nemesis_kind: Arc<dyn NemesisKind>,
+    /// Whether to stop at the first violation that is found while the run goes.
+    pub fail_fast: Option<FailFast>,
+}
+
+/// What to do when a violation was found while the run goes.
+pub struct FailFast {
+    /// Shows the report while the cluster is up as it was, faults included; it is taken down when this returns.
+    pub inspect: Box<dyn Fn(Report) -> BoxFuture<'static, ()> + Send + Sync>,
+}
+
+/// How recording ended.
+enum End {
+    /// With the final reads.
+    Complete,
+    /// By the user.
+    Interrupted,
+    /// By a violation; nothing is healed.
+    Violated(NemesisContext),
+}
+
+struct Recorded {
+    end: End,
+    /// The first violation that was found while the run went.
+    violation: Option<Violation>,
 }
 
 /// A cluster that is up, and how to take it down again.
@@ -48,17 +75,61 @@ pub struct UpCluster {
 /// recorded until then is in the run's folder.
 pub async fn run(test: Test, up: &UpCluster, context: &RunContext) -> anyhow::Result<Report> {
     let test = Arc::new(test);
-    let result = drive(&test, up, context).await;
+    let recorded = drive(&test, up, context).await;
+    let inspected = match &recorded {
+        Ok(violated @ Recorded { end: End::Violated(nemesis), .. }) => {
+            Some(inspect(&test, context, violated, nemesis).await)
+        }
+        _ => None,
+    };
     let stopped = stop_target(&*test.target, up, context).await;
     if let Err(error) = &stopped {
         context.progress.done("warning", &format!("{error:#}"));
     }
-    let interrupted = result?;
+    match inspected {
+        Some(report) => report,
+        None => conclude(&test, context, &recorded?).await,
+    }
+}
+
+/// Everything that may be looked at before the cluster goes down: the verdict, then the nodes as they are.
+async fn inspect(
+    test: &Arc<Test>,
+    context: &RunContext,
+    recorded: &Recorded,
+    nemesis: &NemesisContext,
+) -> anyhow::Result<Report> {
+    let report = conclude(test, context, recorded).await;
+    if let (Ok(report), Some(fail_fast)) = (&report, &context.fail_fast) {
+        (fail_fast.inspect)(report.clone()).await;
+    }
+    context.progress.now("healing".to_owned());
+    if let Err(error) = test.nemesis.heal(nemesis).await {
+        context.progress.done("warning", &format!("healing failed: {error:#}"));
+    }
+    report
+}
+
+/// The verdict about what was recorded, saved.
+async fn conclude(test: &Arc<Test>, context: &RunContext, recorded: &Recorded) -> anyhow::Result<Report> {
     context.progress.now("checking".to_owned());
-    let report = {
-        let (test, run, kind) = (test.clone(), context.run.clone(), context.nemesis_kind.clone());
-        tokio::task::spawn_blocking(move || verdict::judge(&test, &run, &*kind, interrupted)).await??
+    let early = match recorded.end {
+        End::Complete => None,
+        End::Interrupted => Some("interrupted before the final reads; nothing wrong in what there is"),
+        End::Violated(_) => Some("stopped at the first violation, before healing and final reads"),
     };
+    let mut report = {
+        let (test, run, kind) = (test.clone(), context.run.clone(), context.nemesis_kind.clone());
+        tokio::task::spawn_blocking(move || verdict::judge(&test, &run, &*kind, early)).await??
+    };
+    if let Some(violation) = &recorded.violation {
+        report.found_online = Some(violation.to_string());
+        // Proven on a prefix: a checker that had no time for the rest takes nothing back.
+        if report.verdict != Verdict::Invalid {
+            report.verdict = Verdict::Invalid;
+            report.reasons.insert(0, format!("found while the run went: {violation}"));
+        }
+    }
     for check in report.checks.iter().filter(|check| check.stats.ops > 0) {
         let stats = &check.stats;
         let what = format!("{} operations on {} keys in {:.2} s", stats.ops, stats.keys, stats.duration_s);
@@ -68,8 +139,8 @@ pub async fn run(test: Test, up: &UpCluster, context: &RunContext) -> anyhow::Re
     Ok(report)
 }
 
-/// Everything that needs the cluster. Says whether the user interrupted the run.
-async fn drive(test: &Arc<Test>, up: &UpCluster, context: &RunContext) -> anyhow::Result<bool> {
+/// Everything that needs the cluster.
+async fn drive(test: &Arc<Test>, up: &UpCluster, context: &RunContext) -> anyhow::Result<Recorded> {
     let cluster = &up.cluster;
     let begun = Instant::now();
     until_interrupt(context, start_target(test, cluster, context)).await?;
@@ -78,9 +149,16 @@ async fn drive(test: &Arc<Test>, up: &UpCluster, context: &RunContext) -> anyhow
     let seconds = begun.elapsed().as_secs_f64();
     context.progress.done("ready", &format!("{} on {} in {seconds:.1} s{leader}", test.target.name(), up.what));
     let (journal, writer) = Journal::create(&context.run.history())?;
-    let outcome = phases(test, up, context, &journal).await;
+    let watch = match test.workload.online() {
+        Some(online) => {
+            Some(Watch::start(online, &journal, &context.progress).context("cannot start the online check")?)
+        }
+        None => None,
+    };
+    let end = phases(test, up, context, &journal, watch.as_ref()).await;
     close(writer, context)?;
-    outcome
+    let violation = watch.and_then(Watch::end);
+    Ok(Recorded { end: end?, violation })
 }
 
 fn close(writer: JournalWriter, context: &RunContext) -> anyhow::Result<()> {
@@ -88,7 +166,13 @@ fn close(writer: JournalWriter, context: &RunContext) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn phases(test: &Arc<Test>, up: &UpCluster, context: &RunContext, journal: &Journal) -> anyhow::Result<bool> {
+async fn phases(
+    test: &Arc<Test>,
+    up: &UpCluster,
+    context: &RunContext,
+    journal: &Journal,
+    watch: Option<&Watch>,
+) -> anyhow::Result<End> {
     let nodes = &up.cluster.nodes;
     let clients = test.target.clients(test.workload.name()).context("the target has no client for this workload")?;
     let threads = test.workload.concurrency(nodes.len()).max(1);
@@ -103,9 +187,18 @@ async fn phases(test: &Arc<Test>, up: &UpCluster, context: &RunContext, journal:
         stop: stop.clone(),
     };
 
+    let violation = watch.filter(|_| context.fail_fast.is_some()).map(Watch::violation);
+    let is_violated = || violation.as_ref().is_some_and(|violation| violation.borrow().is_some());
+
     journal.phase(Sym::new("main"));
     let follow = context.progress.follow(journal.clone(), nemesis.clone());
-    let timer = tokio::spawn(stop_at_end(test.duration, context.interrupts.clone(), journal.clone(), stop_sender));
+    let timer = tokio::spawn(stop_at_end(
+        test.duration,
+        context.interrupts.clone(),
+        journal.clone(),
+        violation.clone(),
+        stop_sender,
+    ));
     let nemesis_task = {
         let (nemesis, nemesis_context) = (nemesis.clone(), nemesis_context.clone());
         tokio::spawn(async move { nemesis.run(nemesis_context).await })
@@ -116,6 +209,11 @@ async fn phases(test: &Arc<Test>, up: &UpCluster, context: &RunContext, journal:
     timer.await?;
     let nemesis_end = nemesis_task.await;
     follow.abort();
+    if is_violated() && *context.interrupts.borrow() == 0 && main.is_ok() {
+        nemesis_end.map_err(|error| anyhow::anyhow!("the nemesis panicked: {error}"))?;
+        context.run.write("faults.json", &serde_json::to_vec_pretty(&nemesis.report())?)?;
+        return Ok(End::Violated(nemesis_context));
+    }
 
     journal.phase(Sym::new("heal"));
     context.progress.now("healing".to_owned());
@@ -130,7 +228,7 @@ async fn phases(test: &Arc<Test>, up: &UpCluster, context: &RunContext, journal:
     context.run.write("faults.json", &serde_json::to_vec_pretty(&nemesis.report())?)?;
     if *context.interrupts.borrow() > 0 {
         context.progress.done("healed", &format!("in {healed:.1} s; interrupted, so no final reads"));
-        return Ok(true);
+        return Ok(End::Interrupted);
     }
 
     journal.phase(Sym::new("quiesce"));
@@ -138,7 +236,7 @@ async fn phases(test: &Arc<Test>, up: &UpCluster, context: &RunContext, journal:
     wait_or_interrupt(test.quiesce, context).await;
     let ready = until_interrupt(context, wait_ready(&*test.target, &up.cluster)).await;
     if *context.interrupts.borrow() > 0 {
-        return Ok(true);
+        return Ok(End::Interrupted);
     }
     ready.context("after healing the target did not recover")?;
 
@@ -147,8 +245,13 @@ async fn phases(test: &Arc<Test>, up: &UpCluster, context: &RunContext, journal:
     if let Some(generator) = test.workload.final_generator(&shape) {
         context.progress.now("final reads".to_owned());
         let (stop_sender, stop) = watch::channel(false);
-        let timer =
-            tokio::spawn(stop_at_end(test.final_timeout, context.interrupts.clone(), journal.clone(), stop_sender));
+        let timer = tokio::spawn(stop_at_end(
+            test.final_timeout,
+            context.interrupts.clone(),
+            journal.clone(),
+            violation.clone(),
+            stop_sender,
+        ));
         let (_, end) = run_phase(workers, generator, PhaseContext { stop, ..phase }).await?;
         timer.abort();
         let what = match end {
@@ -157,22 +260,38 @@ async fn phases(test: &Arc<Test>, up: &UpCluster, context: &RunContext, journal:
         };
         context.progress.done("healed", &format!("in {healed:.1} s, {what}"));
     }
-    Ok(*context.interrupts.borrow() > 0)
+    Ok(match *context.interrupts.borrow() {
+        0 if is_violated() => End::Violated(nemesis_context),
+        0 => End::Complete,
+        _ => End::Interrupted,
+    })
 }
 
-/// Raises `stop` after `length`, at the first interrupt, or when the journal can take no more.
+/// Raises `stop` after `length`, at the first interrupt or violation, or when the journal can take no more.
 async fn stop_at_end(
     length: Duration,
     mut interrupts: watch::Receiver<u32>,
     journal: Journal,
+    violation: Option<watch::Receiver<Option<Violation>>>,
     stop: watch::Sender<bool>,
 ) {
+    let violated = async {
+        if let Some(mut violation) = violation
+            && violation.wait_for(Option::is_some).await.is_ok()
+        {
+            return;
+        }
+        // Nothing was found, and perhaps nobody looks any more.
+        std::future::pending().await
+    };
+    tokio::pin!(violated);
     let end = tokio::time::sleep(length);
     tokio::pin!(end);
     loop {
         tokio::select! {
             () = &mut end => break,
             _ = interrupts.wait_for(|count| *count > 0) => break,
+            () = &mut violated => break,
             () = tokio::time::sleep(Duration::from_millis(100)) => if journal.failure().is_some() { break },
         }
     }

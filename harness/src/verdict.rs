@@ -10,11 +10,12 @@ use anyhow::Context;
 use squall_checkers::{CheckResult, History, ImportOptions, Verdict, read_any};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Judges the history in `run` by the checkers of `test`'s workload. `interrupted`: the user stopped the run.
+/// Judges the history in `run` by the checkers of `test`'s workload. `early`: why it ended before
+/// its time, if it did.
 ///
 /// # Errors
 /// When the history cannot be read.
-pub fn judge(test: &Test, run: &Run, kind: &dyn NemesisKind, interrupted: bool) -> anyhow::Result<Report> {
+pub fn judge(test: &Test, run: &Run, kind: &dyn NemesisKind, early: Option<&str>) -> anyhow::Result<Report> {
     let path = run.history();
     let (history, truncated) =
         read_any(&path, &ImportOptions::default()).with_context(|| format!("cannot read {}", path.display()))?;
@@ -27,9 +28,7 @@ pub fn judge(test: &Test, run: &Run, kind: &dyn NemesisKind, interrupted: bool) 
         Err(_) => Vec::new(),
     };
     let mut doubts = doubts(&stats, &faults);
-    if interrupted {
-        doubts.push("interrupted before the final reads; nothing wrong in what there is".to_owned());
-    }
+    doubts.extend(early.map(str::to_owned));
     if let Some(truncated) = truncated {
         doubts.push(format!("the run was cut off: {truncated}"));
     }
@@ -52,6 +51,7 @@ pub fn judge(test: &Test, run: &Run, kind: &dyn NemesisKind, interrupted: bool) 
         faults,
         rate_per_s: stats.rate(),
         errors,
+        found_online: None,
     })
 }
 

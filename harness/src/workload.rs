@@ -2,6 +2,7 @@
 
 use crate::generator::Generator;
 use crate::seed::Seed;
+use squall_checkers::linear::online::Online;
 use squall_checkers::{CheckResult, History};
 use std::time::Duration;
 
@@ -35,6 +36,12 @@ pub trait Workload: Send + Sync {
 
     /// How the history is judged.
     fn checkers(&self) -> Vec<Box<dyn Checker>>;
+
+    /// A check to feed while the run goes, where the promise is linearizability; otherwise nothing is known before the
+    /// end.
+    fn online(&self) -> Option<Online> {
+        None
+    }
 }
 
 /// Budgets of a check.

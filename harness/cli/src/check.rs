@@ -2,8 +2,9 @@
 
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
+use squall_checkers::linear::online::OnlineOptions;
 use squall_checkers::{CheckOptions, CheckResult, FailMeans, ImportOptions, ModelKind, Verdict, linear, read_any};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
@@ -30,6 +31,10 @@ pub(crate) struct Args {
     /// Give up (`unknown`) past this many MiB
     #[arg(long, default_value_t = 2048)]
     memory_mib: u64,
+    /// Judge while reading, in bounded memory, whatever the length; history files and JSON Lines only. Violations are
+    /// printed to stderr as they are found
+    #[arg(long, conflicts_with = "independent")]
+    stream: bool,
     /// Print the whole result as JSON
     #[arg(long)]
     json: bool,
@@ -53,26 +58,19 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let model = ModelKind::parse(&args.model)
         .ok_or_else(|| anyhow!("unknown model `{}`; known: {}", args.model, ModelKind::names()))?;
-    let import = ImportOptions { independent_keys: args.independent };
     let file = crate::show::history_of(&args.file, &args.store);
-    let (history, truncated) = read_any(&file, &import).with_context(|| file.display().to_string())?;
-    let options = CheckOptions {
-        deadline: Some(Instant::now() + Duration::from_secs_f64(args.time)),
-        memory_max: args.memory_mib.saturating_mul(1 << 20),
-        fail_means: match args.fail_means {
-            FailMeansArg::NoEffect => FailMeans::NoEffect,
-            FailMeansArg::AnsweredNo => FailMeans::AnsweredNo,
-        },
-        ..CheckOptions::default()
+    let fail_means = match args.fail_means {
+        FailMeansArg::NoEffect => FailMeans::NoEffect,
+        FailMeansArg::AnsweredNo => FailMeans::AnsweredNo,
     };
-    let mut result = linear::check(&history, model, &options);
-    if result.stats.ops_ok == 0 && result.verdict == Verdict::Valid {
-        result.verdict = Verdict::Unknown;
-        result.reason = "no operation succeeded, so there is nothing to judge".to_owned();
-    }
-    if let Some(truncated) = truncated {
-        eprintln!("note: {truncated}");
-    }
+    let memory_max = args.memory_mib.saturating_mul(1 << 20);
+    let time = Duration::from_secs_f64(args.time);
+    let result = if args.stream {
+        let options = OnlineOptions { fail_means, memory_max, ..OnlineOptions::default() };
+        crate::stream::check(&file, model, options, Instant::now() + time)?
+    } else {
+        whole(args, &file, model, CheckOptions { fail_means, memory_max, ..CheckOptions::default() })?
+    };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&result)?)
     } else {
@@ -83,6 +81,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         Verdict::Invalid => 1,
         Verdict::Unknown => 2,
     })
+}
+
+/// Reads all of it, then judges.
+fn whole(args: &Args, file: &Path, model: ModelKind, options: CheckOptions) -> anyhow::Result<CheckResult> {
+    let import = ImportOptions { independent_keys: args.independent };
+    let (history, truncated) = read_any(file, &import).with_context(|| file.display().to_string())?;
+    let options = CheckOptions { deadline: Some(Instant::now() + Duration::from_secs_f64(args.time)), ..options };
+    let mut result = linear::check(&history, model, &options);
+    if result.stats.ops_ok == 0 && result.verdict == Verdict::Valid {
+        result.verdict = Verdict::Unknown;
+        result.reason = "no operation succeeded, so there is nothing to judge".to_owned();
+    }
+    if let Some(truncated) = truncated {
+        eprintln!("note: {truncated}");
+    }
+    Ok(result)
 }
 
 fn print(result: &CheckResult) {

@@ -5,11 +5,14 @@ mod bench;
 mod check;
 mod describe;
 mod doctor;
+mod enter;
 mod export;
 mod heal;
+mod inspect;
 mod nemesis;
 mod run;
 mod show;
+mod stream;
 
 use clap::{Parser, Subcommand};
 use squall_harness::Registry;
@@ -44,6 +47,8 @@ enum Command {
     Describe(describe::DescribeArgs),
     /// What this machine and the nodes can do, and what to install
     Doctor(doctor::Args),
+    /// A shell on a node of a local cluster that is up
+    Enter(enter::Args),
     /// Undo every fault that is left on the nodes of a hosts file
     Heal(heal::Args),
     /// The faults there are, and each of them tried
@@ -84,6 +89,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::List(args) => as_usage(describe::list(&args, &registry).map(|()| 0)),
         Command::Describe(args) => as_usage(describe::describe(&args, &registry).map(|()| 0)),
         Command::Doctor(args) => doctor::run(&args).map_err(|error| (failure_code(&error), error)),
+        Command::Enter(args) => enter::run(&args).map_err(|error| (failure_code(&error), error)),
         Command::Heal(args) => heal::run(&args).map_err(|error| (failure_code(&error), error)),
         Command::Nemesis(args) => nemesis::run(&args, &registry).map_err(|error| (failure_code(&error), error)),
         Command::Bench(args) => as_failure(bench::run(&args)),

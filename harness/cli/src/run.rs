@@ -1,13 +1,16 @@
 //! `squall run`: a test from file to verdict.
 
+use crate::inspect::Inspection;
 use crate::{BadInput, EXIT_FAILURE};
 use anyhow::{Context, bail};
+use futures::future::BoxFuture;
 use squall_harness::cluster::local::{self, Entered};
 use squall_harness::cluster::ssh;
-use squall_harness::config::Doc;
+use squall_harness::config::{Doc, parse_duration};
 use squall_harness::nemesis::NemesisKind;
 use squall_harness::progress::Progress;
-use squall_harness::run::{RunContext, UpCluster, run as run_test, save_plan};
+use squall_harness::report::Report;
+use squall_harness::run::{FailFast, RunContext, UpCluster, run as run_test, save_plan};
 use squall_harness::signals::Signals;
 use squall_harness::store::{PLAN, Run};
 use squall_harness::test::{Overrides, Provider, read_plan};
@@ -15,6 +18,7 @@ use squall_harness::{Cluster, Registry, Test};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -49,6 +53,13 @@ pub(crate) struct Args {
     /// Where runs are kept
     #[arg(long, default_value = "store", env = "SQUALL_STORE")]
     store: PathBuf,
+    /// Stop at the first violation found while the run goes, with the cluster still up; Ctrl-C takes it down. Where
+    /// nobody can press that (stderr is no terminal) it goes down at once
+    #[arg(long)]
+    fail_fast: bool,
+    /// With `--fail-fast`: keep the cluster up for this long at most, terminal or not
+    #[arg(long, value_name = "TIME", requires = "fail_fast", value_parser = duration)]
+    keep_up: Option<Duration>,
     /// Keep the nodes' data folders
     #[arg(long)]
     keep_data: bool,
@@ -63,6 +74,13 @@ pub(crate) struct Args {
 /// Exit code of the verdict.
 pub(crate) fn run(args: &Args, registry: Registry) -> anyhow::Result<ExitCode> {
     let test = read_test(args, &registry)?;
+    if args.fail_fast && test.workload.online().is_none() {
+        let what = format!(
+            "--fail-fast needs a workload whose promise is linearizability; `{}` is only judged when the run is over",
+            test.workload.name()
+        );
+        return Err(BadInput(what).into());
+    }
     if args.plan {
         print!("{}", test.plan_yaml());
         return Ok(ExitCode::SUCCESS);
@@ -78,6 +96,11 @@ pub(crate) fn run(args: &Args, registry: Registry) -> anyhow::Result<ExitCode> {
     // Blocking leftovers (a disk that hangs) must not keep us.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(code.into())
+}
+
+/// `5s`, `200ms`, `2m`, as in test files.
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "expected a duration such as 5s, 200ms or 2m".to_owned())
 }
 
 fn read_test(args: &Args, registry: &Registry) -> anyhow::Result<Test> {
@@ -128,8 +151,31 @@ async fn controller(args: &Args, test: Test, nemesis_kind: Arc<dyn NemesisKind>)
     };
     progress.done("up", &format!("{what} in {:.1} s", begun.elapsed().as_secs_f64()));
     let up = UpCluster { cluster: Arc::new(up), what };
-    let context =
-        RunContext { run: run.clone(), progress: progress.clone(), interrupts: interrupts.clone(), nemesis_kind };
+    let inspection = Arc::new(Inspection {
+        run: run.clone(),
+        json: args.json,
+        keep_up: args.keep_up,
+        nodes: up.cluster.nodes.iter().map(|node| (node.name.to_string(), node.address.to_string())).collect(),
+        is_local: matches!(test.provider, Provider::Local { .. }),
+        progress: progress.clone(),
+        interrupts: interrupts.clone(),
+        shown: AtomicBool::new(false),
+    });
+    let fail_fast = args.fail_fast.then(|| {
+        let inspection = inspection.clone();
+        let inspect = move |report| -> BoxFuture<'static, ()> {
+            let inspection = inspection.clone();
+            Box::pin(async move { inspection.hold(report).await })
+        };
+        FailFast { inspect: Box::new(inspect) }
+    });
+    let context = RunContext {
+        run: run.clone(),
+        progress: progress.clone(),
+        interrupts: interrupts.clone(),
+        nemesis_kind,
+        fail_fast,
+    };
     let result = tokio::select! {
         result = run_test(test, &up, &context) => result,
         () = interrupted(interrupts, 2) => Err(anyhow::anyhow!("interrupted twice: left without a verdict")),
@@ -148,18 +194,26 @@ async fn controller(args: &Args, test: Test, nemesis_kind: Arc<dyn NemesisKind>)
         Ok(Err(error)) => eprintln!("warning: {error:#}"),
         Err(_) => eprintln!("warning: the nodes did not answer in time when they were asked to clean up"),
     }
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+    if !inspection.shown.load(Ordering::Relaxed) {
+        print_report(&report, &run, args.json)?;
+    }
+    Ok(report.exit_code())
+}
+
+/// The result, for people or programs.
+pub(crate) fn print_report(report: &Report, run: &Run, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
     } else {
         println!("{}", report.summary());
         println!("  history  {}", shown(&run.history()));
         println!("  again    squall run --replay {}", shown(&run.dir));
     }
-    Ok(report.exit_code())
+    Ok(())
 }
 
 /// A path as short as a person would write it here.
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
@@ -195,7 +249,7 @@ async fn count_interrupts(count: watch::Sender<u32>) {
         signals.next().await;
         count.send_modify(|count| *count += 1);
         match *count.borrow() {
-            1 => eprintln!("\n  stop     healing and saving; once more to leave without a verdict"),
+            1 => eprintln!("\n  stop     healing and saving; once more to leave at once"),
             2 => {}
             _ => std::process::exit(EXIT_FAILURE.into()),
         }

@@ -20,6 +20,18 @@ duration: 4s
 final: { quiesce: 500ms }
 ";
 
+/// A run of a system with a planted bug that does not stay hidden for long.
+const STALE_READS: [&str; 8] = [
+    "run",
+    "test.yaml",
+    "--set",
+    "target.squall-node.bug=stale-read",
+    "--set",
+    "nemesis=[{partition: {shape: one, every: 2s, for: 1900ms, after: 200ms}}]",
+    "--set",
+    "workload.register.rate=1000/s",
+];
+
 struct Lab {
     dir: tempfile::TempDir,
 }
@@ -54,6 +66,13 @@ impl Lab {
 
     fn squall(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
+    }
+
+    /// What follows the node belongs to the program that is run there.
+    fn enter(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+        command.args(["enter", "--store"]).arg(self.path().join("store")).args(args).current_dir(self.path());
+        command.stdin(Stdio::null()).output().unwrap()
     }
 
     /// Starts a long run and waits until operations are being recorded.
@@ -132,15 +151,7 @@ fn a_correct_system_passes_and_leaves_nothing() {
 #[test]
 fn a_planted_bug_is_found_and_explained() {
     let Some(lab) = Lab::new() else { return };
-    let bug = [
-        "run",
-        "test.yaml",
-        "--set",
-        "target.squall-node.bug=stale-read",
-        "--set",
-        "nemesis=[{partition: {shape: one, every: 2s, for: 1900ms, after: 200ms}}]",
-    ];
-    let output = lab.squall(&[&bug[..], &["--duration", "8s", "--set", "workload.register.rate=1000/s"]].concat());
+    let output = lab.squall(&[&STALE_READS[..], &["--duration", "8s"]].concat());
     let said = text(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("INVALID") && said.contains("<-"), "{said}");
@@ -202,4 +213,45 @@ fn whoever_is_killed_nothing_is_left_and_the_history_checks() {
         let check = Command::new(env!("CARGO_BIN_EXE_squall")).arg("check").arg(history).output().unwrap();
         assert_eq!(check.status.code(), Some(0), "{victim}: {}", text(&check));
     }
+}
+
+#[test]
+fn fail_fast_ends_a_correct_system_with_0_and_a_wrong_one_at_its_first_violation() {
+    let Some(lab) = Lab::new() else { return };
+    let output = lab.squall(&["run", "test.yaml", "--seed", "5", "--duration", "3s", "--fail-fast"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    // Far longer than anybody would wait: only a violation ends it in time.
+    let args = [&STALE_READS[..], &["--duration", "10m", "--fail-fast"]].concat();
+    let output = lab.squall(&args);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("  violated key ") && said.contains("INVALID") && said.contains("<-"), "{said}");
+    let results = std::fs::read_to_string(newest_run(lab.path()).unwrap().join("results.json")).unwrap();
+    assert!(results.contains("\"found_online\": \"key "), "{results}");
+    lab.nothing_left();
+}
+
+#[test]
+fn fail_fast_keeps_the_cluster_up_to_be_looked_at() {
+    let Some(lab) = Lab::new() else { return };
+    let args = [&STALE_READS[..], &["--duration", "10m", "--fail-fast", "--keep-up", "10m"]].concat();
+    let child = lab.command(&args).spawn().unwrap();
+    wait_for("results while the cluster is up", || {
+        newest_run(lab.path()).is_some_and(|run| {
+            let results = std::fs::read_to_string(run.join("results.json")).unwrap_or_default();
+            results.contains("found_online")
+        })
+    });
+    for (node, program, said) in [("n2", &["hostname"][..], "n2\n"), ("n1", &["cat", "/etc/hosts"], "n3")] {
+        let output = lab.enter(&[&["latest", node], program].concat());
+        assert!(text(&output).contains(said), "{node} {program:?}: {}", text(&output));
+    }
+    let nobody = lab.enter(&["latest", "n9", "hostname"]);
+    assert!(!nobody.status.success() && text(&nobody).contains("no node n9"), "{}", text(&nobody));
+    signal(child.id() as i32, "-INT");
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("squall enter") && said.contains("10."), "{said}");
+    lab.nothing_left();
 }

@@ -11,7 +11,7 @@ mod units;
 
 pub use doc::{Doc, DocNode, Origin};
 pub use section::{KeyDoc, Section, describe};
-pub use units::{Count, FromDoc, Rate, format_duration};
+pub use units::{Count, FromDoc, Rate, format_duration, parse_duration};
 
 /// What is wrong with a test file or an override, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -180,7 +180,8 @@ impl FromDoc for Count {
     }
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration as people write it; the reverse of [`format_duration`].
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let at = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(at);
     let number: f64 = number.trim().parse().ok()?;

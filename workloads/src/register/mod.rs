@@ -10,6 +10,7 @@ mod operations;
 
 use final_reads::{FinalReads, FinalReadsDone};
 use operations::{Mix, Operations};
+use squall_checkers::linear::online::{Online, OnlineOptions};
 use squall_checkers::linear::{self, CheckOptions};
 use squall_checkers::{CheckResult, FailMeans, History, ModelKind};
 use squall_harness::config::{ConfigError, Count, Rate, Section};
@@ -82,6 +83,11 @@ impl Workload for Register {
 
     fn checkers(&self) -> Vec<Box<dyn Checker>> {
         vec![Box::new(Linearizable), Box::new(FinalReadsDone { keys: self.keys })]
+    }
+
+    fn online(&self) -> Option<Online> {
+        // Failures as in `Linearizable`.
+        Some(Online::new(ModelKind::CasRegister, OnlineOptions::default()))
     }
 }
 

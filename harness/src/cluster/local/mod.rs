@@ -9,6 +9,7 @@ mod network;
 mod node;
 
 pub use enter::{Entered, enter, is_inside};
+pub use node::enter_node;
 
 use super::{Cluster, Control, Duplex, Network, Node, Transport};
 use anyhow::{Context, bail};

@@ -74,6 +74,35 @@ fn init(args: &[OsString]) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Runs a program on a node of the cluster whose folders are below `dir` (absolute), from outside of all namespaces, as
+/// whoever started the cluster.
+///
+/// # Errors
+/// When there is no such node, or it may not be entered.
+pub fn enter_node(dir: &Path, name: &str, program: &[OsString]) -> anyhow::Result<ExitCode> {
+    let hosts = dir.join("hosts");
+    let is_init = |pid: u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|&byte| byte == 0).skip(1);
+        let is = |word: Option<&[u8]>, expected: &[u8]| word == Some(expected);
+        is(words.next(), NODE_INIT.as_bytes())
+            && words.next().is_some()
+            && is(words.next(), name.as_bytes())
+            && is(words.next(), hosts.as_os_str().as_encoded_bytes())
+    };
+    let pids = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let Some(pid) = pids.into_iter().find(|&pid| is_init(pid)) else {
+        bail!("no node {name} is up with its folders in {}", dir.display());
+    };
+    let user = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user"));
+    if user("self")? != user(&pid.to_string()).with_context(|| format!("may not enter {name}"))? {
+        let file = std::fs::File::open(format!("/proc/{pid}/ns/user"))?;
+        setns(file, CloneFlags::CLONE_NEWUSER).with_context(|| format!("cannot enter the user namespace of {name}"))?;
+    }
+    let pid = OsString::from(pid.to_string());
+    enter(&std::iter::once(pid).chain(program.iter().cloned()).collect::<Vec<_>>())
+}
+
 /// Runs a program in the namespaces of the node whose init is `PID`, with our stdin, stdout and stderr.
 fn enter(args: &[OsString]) -> anyhow::Result<ExitCode> {
     let [pid, program, arguments @ ..] = args else { bail!("`{ENTER}` is started by squall itself") };
