@@ -26,7 +26,8 @@ pub enum DropBy {
 mod effect {
     use super::{Drop, DropBy, IpAddr};
     use crate::faults::Fault;
-    use crate::linux::addresses::{controller_address, own_addresses};
+    use crate::linux::addresses::{never_the_control_path, own_addresses};
+    use crate::linux::rules::Way;
     use crate::linux::{At, Effect, nft, rules};
     use crate::protocol::{AgentError, Evidence};
 
@@ -34,31 +35,19 @@ mod effect {
 
     impl Effect for Drop {
         fn refuse(&self, _: &At<'_>) -> Result<(), AgentError> {
+            never_the_control_path(&self.pairs, self.by == DropBy::RouterRules)?;
             let own = own_addresses();
-            let controller = controller_address();
-            for (from, to) in &self.pairs {
-                if [from, to].into_iter().any(|address| Some(*address) == controller) {
-                    let what = format!("{from} -> {to} names the controller: the control path is never cut");
-                    return Err(AgentError::new(what));
+            match self.pairs.iter().find(|(_, to)| self.by == DropBy::Nft && !own.contains(to)) {
+                Some((_, to)) => {
+                    Err(AgentError::new(format!("{to} is no address of this node: only the receiver can drop")))
                 }
-                match self.by {
-                    DropBy::RouterRules if own.contains(from) || own.contains(to) => {
-                        let what = format!("{from} -> {to} names the router: the control path is never cut");
-                        return Err(AgentError::new(what));
-                    }
-                    DropBy::Nft if !own.contains(to) => {
-                        let what = format!("{to} is no address of this node: only the receiver can drop");
-                        return Err(AgentError::new(what));
-                    }
-                    _ => {}
-                }
+                None => Ok(()),
             }
-            Ok(())
         }
 
         fn inject(&self, at: &At<'_>) -> Result<Evidence, AgentError> {
             match self.by {
-                DropBy::RouterRules => rules::add(&self.pairs)?,
+                DropBy::RouterRules => rules::add(&self.pairs, Way::Nowhere)?,
                 DropBy::Nft => nft::inject(at.id, &self.pairs, at.kernel_lease_ms())?,
             }
             self.measure(at)
@@ -67,7 +56,7 @@ mod effect {
         fn measure(&self, at: &At<'_>) -> Result<Evidence, AgentError> {
             match self.by {
                 DropBy::RouterRules => {
-                    let rules = rules::count(&self.pairs)?;
+                    let rules = rules::count(&self.pairs, Way::Nowhere)?;
                     Ok(Evidence::new(rules == self.pairs.len(), format!("{rules} rules in force"), 0, UNIT))
                 }
                 DropBy::Nft => {
@@ -90,8 +79,8 @@ mod effect {
                         })
                     };
                     let ours: Vec<_> = self.pairs.iter().filter(|pair| !wanted(pair)).copied().collect();
-                    rules::remove(&ours)?;
-                    match rules::count(&ours)? {
+                    rules::remove(&ours, Way::Nowhere)?;
+                    match rules::count(&ours, Way::Nowhere)? {
                         0 => Ok(Evidence::new(true, "rules removed", 0, UNIT)),
                         left => Err(AgentError::new(format!("{left} rules of `{}` are still there", at.id))),
                     }

@@ -6,6 +6,7 @@
 
 pub mod drop;
 pub mod kill;
+pub mod link;
 pub mod pause;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,8 @@ faults! {
     Drop(drop::Drop),
     /// A process tree is killed.
     Kill(kill::Kill),
+    /// Packets come late, twice, in another order, damaged, not at all.
+    Link(link::Link),
     /// A process tree stands still.
     Pause(pause::Pause),
 }

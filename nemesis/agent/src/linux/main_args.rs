@@ -1,7 +1,7 @@
 //! The agent's command line, embedded as `squall agent …`.
 
 use super::state::State;
-use super::{fault, helper, ledger, process, serve, watchdog};
+use super::{echo, fault, helper, ledger, process, serve, watchdog};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -48,6 +48,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Measure links: a server that sends back what it gets, and its clients
+    #[command(hide = true)]
+    Echo {
+        #[command(subcommand)]
+        echo: echo::Echo,
+    },
     /// Become a session leader, then a program
     #[command(hide = true)]
     Session {
@@ -83,6 +89,7 @@ pub fn main(args: AgentArgs) -> anyhow::Result<()> {
         Command::Helper { root, kind, process, args } => {
             helper::main(&State::open(&root, myself())?, &kind, &process, &args)
         }
+        Command::Echo { echo } => echo::main(&echo),
         Command::Session { argv } => Err(process::become_session(&argv)),
     }
 }

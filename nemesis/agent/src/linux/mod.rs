@@ -2,12 +2,12 @@
 
 pub(crate) mod addresses;
 pub mod doctor;
+mod echo;
 mod effect;
 mod end;
 mod exec;
 mod fault;
 mod files;
-#[expect(dead_code, reason = "the first fault that needs a helper takes this line out")]
 pub(crate) mod helper;
 mod ledger;
 mod main_args;
@@ -17,6 +17,7 @@ pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod rules;
 mod serve;
+pub(crate) mod shaper;
 pub(crate) mod state;
 mod stream;
 mod watchdog;

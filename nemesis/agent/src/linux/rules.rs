@@ -1,23 +1,55 @@
-//! Drops packets by blackhole policy rules in the router namespace of the local cluster.
+//! Policy rules in the router namespace of the local cluster: packets of ordered pairs are dropped, or sent another way.
 //!
-//! `from A to B blackhole`: silent, one direction, existing connections too. Our rules are known by their priority: a
-//! fault's rules are exactly the (from, to) pairs of its ledger entry.
+//! `from A to B blackhole`: silent, one direction, existing connections too. `from A to B lookup T`: by way of the
+//! [shaper](super::shaper)'s interface, which alone is in that table. Our rules are known by their priority: a fault's rules
+//! are exactly the (from, to) pairs of its ledger entry.
 
 use crate::protocol::AgentError;
 use futures::TryStreamExt;
+use rtnetlink::packet_route::route::RouteHeader;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{Handle, IpVersion};
 use std::net::IpAddr;
 
-/// Before the main table (32766), after the local one (0).
-const PRIORITY: u32 = 7700;
+/// The routing table in which the shaper's interface is the only way.
+pub(crate) const SHAPER_TABLE: u32 = 7700;
 
-/// An ordered pair that is cut.
+/// What comes out of the shaper goes its normal way. After the rules that drop: a cut is a cut for delayed packets, too.
+const BACK_PRIORITY: u32 = 7710;
+
+/// An ordered pair.
 type Pair = (IpAddr, IpAddr);
 
+/// Where packets are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// They are dropped.
+    Nowhere,
+    /// Into the shaper.
+    Shaper,
+}
+
+impl Way {
+    /// Before the main table (32766), after the local one (0).
+    fn priority(self) -> u32 {
+        match self {
+            Self::Nowhere => 7700,
+            Self::Shaper => 7720,
+        }
+    }
+
+    fn action(self) -> RuleAction {
+        match self {
+            Self::Nowhere => RuleAction::Blackhole,
+            Self::Shaper => RuleAction::ToTable,
+        }
+    }
+}
+
 /// Runs `work` with a netlink socket.
-fn with_netlink<T>(work: impl AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error>) -> Result<T, AgentError> {
-    let failed = |error: &dyn std::fmt::Display| AgentError::new(format!("the kernel refused a policy rule: {error}"));
+pub(crate) fn with_netlink<T>(work: impl AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error>) -> Result<T, AgentError> {
+    let failed =
+        |error: &dyn std::fmt::Display| AgentError::new(format!("the kernel refused a change of the network: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed(&e))?;
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(|e| failed(&e))?;
@@ -30,23 +62,24 @@ fn with_netlink<T>(work: impl AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error>
 ///
 /// # Errors
 /// When a pair mixes address families or the kernel refuses.
-pub(crate) fn add(pairs: &[Pair]) -> Result<(), AgentError> {
+pub(crate) fn add(pairs: &[Pair], way: Way) -> Result<(), AgentError> {
     if let Some((from, to)) = pairs.iter().find(|(from, to)| from.is_ipv4() != to.is_ipv4()) {
         return Err(AgentError::new(format!("{from} -> {to} mixes IPv4 and IPv6")));
     }
     with_netlink(async |handle| {
-        let present = ours(&handle).await?;
+        let present = ours(&handle, way).await?;
         for pair in pairs {
             if !present.iter().any(|(there, _)| there == pair) {
-                add_one(&handle, *pair).await?;
+                add_one(&handle, *pair, way).await?;
             }
         }
         Ok(())
     })
 }
 
-async fn add_one(handle: &Handle, pair: Pair) -> Result<(), rtnetlink::Error> {
-    let add = handle.rule().add().priority(PRIORITY).action(RuleAction::Blackhole);
+async fn add_one(handle: &Handle, pair: Pair, way: Way) -> Result<(), rtnetlink::Error> {
+    let add = handle.rule().add().priority(way.priority()).action(way.action());
+    let add = if way == Way::Shaper { add.table_id(SHAPER_TABLE) } else { add };
     match pair {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             add.v4().source_prefix(from, 32).destination_prefix(to, 32).execute().await
@@ -62,9 +95,9 @@ async fn add_one(handle: &Handle, pair: Pair) -> Result<(), rtnetlink::Error> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub(crate) fn remove(pairs: &[Pair]) -> Result<(), AgentError> {
+pub(crate) fn remove(pairs: &[Pair], way: Way) -> Result<(), AgentError> {
     with_netlink(async |handle| {
-        for (pair, rule) in ours(&handle).await? {
+        for (pair, rule) in ours(&handle, way).await? {
             if pairs.contains(&pair) {
                 handle.rule().del(rule).execute().await?;
             }
@@ -77,22 +110,66 @@ pub(crate) fn remove(pairs: &[Pair]) -> Result<(), AgentError> {
 ///
 /// # Errors
 /// When the kernel does not list its rules.
-pub(crate) fn count(pairs: &[Pair]) -> Result<usize, AgentError> {
+pub(crate) fn count(pairs: &[Pair], way: Way) -> Result<usize, AgentError> {
     with_netlink(async |handle| {
-        let present = ours(&handle).await?;
+        let present = ours(&handle, way).await?;
         Ok(pairs.iter().filter(|pair| present.iter().any(|(there, _)| there == *pair)).count())
     })
 }
 
-/// All rules of our priority.
-async fn ours(handle: &Handle) -> Result<Vec<(Pair, RuleMessage)>, rtnetlink::Error> {
+/// What comes in by `interface` goes its normal way from now on, whatever other rules there are for it.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn let_back(interface: &str) -> Result<(), AgentError> {
+    with_netlink(async |handle| {
+        if all(&handle).await?.iter().any(|rule| priority(rule) == Some(BACK_PRIORITY)) {
+            return Ok(());
+        }
+        let add = || {
+            let add = handle.rule().add().priority(BACK_PRIORITY).action(RuleAction::ToTable);
+            add.table_id(RouteHeader::RT_TABLE_MAIN.into()).input_interface(interface)
+        };
+        add().v4().execute().await?;
+        // A kernel without IPv6 has no packets of it either.
+        let _ = add().v6().execute().await;
+        Ok(())
+    })
+}
+
+/// Removes what [`let_back`] added.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn forget_back() -> Result<(), AgentError> {
+    with_netlink(async |handle| {
+        for rule in all(&handle).await? {
+            if priority(&rule) == Some(BACK_PRIORITY) {
+                handle.rule().del(rule).execute().await?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// All rules that send pairs this way.
+async fn ours(handle: &Handle, way: Way) -> Result<Vec<(Pair, RuleMessage)>, rtnetlink::Error> {
+    let ours = |rule: RuleMessage| {
+        let is_ours = priority(&rule) == Some(way.priority()) && rule.header.action == way.action();
+        pair(&rule).filter(|_| is_ours).map(|pair| (pair, rule))
+    };
+    Ok(all(handle).await?.into_iter().filter_map(ours).collect())
+}
+
+/// All rules there are.
+async fn all(handle: &Handle) -> Result<Vec<RuleMessage>, rtnetlink::Error> {
     let mut rules = Vec::new();
     for version in [IpVersion::V4, IpVersion::V6] {
         let is_v6 = matches!(version, IpVersion::V6);
         let mut listed = handle.rule().get(version).execute();
         loop {
             match listed.try_next().await {
-                Ok(Some(rule)) => rules.extend(pair_of(&rule).map(|pair| (pair, rule))),
+                Ok(Some(rule)) => rules.push(rule),
                 Ok(None) => break,
                 // A kernel without IPv6 has no rules for it.
                 Err(_) if is_v6 => break,
@@ -103,15 +180,21 @@ async fn ours(handle: &Handle) -> Result<Vec<(Pair, RuleMessage)>, rtnetlink::Er
     Ok(rules)
 }
 
-fn pair_of(rule: &RuleMessage) -> Option<Pair> {
-    let (mut from, mut to, mut ours) = (None, None, false);
+fn priority(rule: &RuleMessage) -> Option<u32> {
+    rule.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::Priority(priority) => Some(*priority),
+        _ => None,
+    })
+}
+
+fn pair(rule: &RuleMessage) -> Option<Pair> {
+    let (mut from, mut to) = (None, None);
     for attribute in &rule.attributes {
         match attribute {
             RuleAttribute::Source(address) => from = Some(*address),
             RuleAttribute::Destination(address) => to = Some(*address),
-            RuleAttribute::Priority(priority) => ours = *priority == PRIORITY,
             _ => {}
         }
     }
-    Some((from?, to?)).filter(|_| ours && rule.header.action == RuleAction::Blackhole)
+    Some((from?, to?))
 }
