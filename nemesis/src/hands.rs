@@ -204,22 +204,38 @@ pub(crate) async fn evidence(control: &Control, request: Request) -> anyhow::Res
         other => bail!("the agent answered a fault with {other:?}"),
     }
 }
-/// Which ordered pairs of different nodes cannot open a TCP connection now; each pair fails when either direction of it
-/// is cut.
-pub(crate) async fn unreachable(cluster: &Cluster) -> anyhow::Result<Vec<(usize, usize)>> {
-    let probes = cluster.nodes.iter().map(|node| async move {
-        let others: Vec<usize> = (0..cluster.nodes.len()).filter(|other| *other != node.index).collect();
+
+/// How long each of these ordered pairs takes to open a TCP connection now, there and back (microseconds); `None` for those
+/// that cannot, as when either direction is cut.
+pub(crate) async fn round_trips(cluster: &Cluster, pairs: &[(usize, usize)]) -> anyhow::Result<Vec<Option<u64>>> {
+    let mut by_node: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for &(from, to) in pairs {
+        by_node.entry(from).or_default().push(to);
+    }
+    let probes = by_node.into_iter().map(|(from, others)| async move {
+        let node = &cluster.nodes[from];
         let addresses = others.iter().map(|&o| SocketAddr::new(cluster.nodes[o].address, PROBE_PORT)).collect();
         let request = Request::Probe { addresses, timeout_ms: PROBE_TIME_MAX.as_millis() as u64 };
         match node.control.call(request).await? {
             Reply::Probe(answers) => {
-                let silent = others.iter().zip(answers).filter(|(_, answer)| answer.is_some());
-                Ok(silent.map(|(&other, _)| (node.index, other)).collect::<Vec<_>>())
+                let took = others.into_iter().zip(answers).map(|(to, answer)| ((from, to), answer.ok()));
+                Ok(took.collect::<Vec<_>>())
             }
             other => bail!("{}: the agent answered a probe with {other:?}", node.name),
         }
     });
-    Ok(try_join_all(probes).await?.concat())
+    let took: BTreeMap<_, _> = try_join_all(probes).await?.into_iter().flatten().collect();
+    Ok(pairs.iter().map(|pair| took.get(pair).copied().flatten()).collect())
+}
+
+/// Which ordered pairs of different nodes cannot open a TCP connection now; each pair fails when either direction of it
+/// is cut.
+pub(crate) async fn unreachable(cluster: &Cluster) -> anyhow::Result<Vec<(usize, usize)>> {
+    let nodes = 0..cluster.nodes.len();
+    let pairs: Vec<_> =
+        nodes.clone().flat_map(|a| nodes.clone().map(move |b| (a, b))).filter(|(a, b)| a != b).collect();
+    let took = round_trips(cluster, &pairs).await?;
+    Ok(pairs.into_iter().zip(took).filter(|(_, took)| took.is_none()).map(|(pair, _)| pair).collect())
 }
 
 /// Undoes everything in all ledgers.

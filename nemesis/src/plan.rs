@@ -40,6 +40,7 @@ impl FaultPlan {
             if let Some(node) = named.into_iter().find(|node| *node >= count) {
                 return Err(format!("step `{}` names node number {node}, but there are {count} nodes", step.id));
             }
+            step.fault.fault().validate().map_err(|why| format!("step `{}`: {why}", step.id))?;
             if !ids.insert(&step.id) {
                 return Err(format!("two steps are called `{}`", step.id));
             }

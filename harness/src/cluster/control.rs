@@ -177,6 +177,11 @@ impl Control {
         }
     }
 
+    /// Whether both speak to the same agent over the same channel.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     fn channel(&self) -> Arc<Channel> {
         self.inner.channel.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }

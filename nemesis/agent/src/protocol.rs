@@ -175,8 +175,8 @@ pub enum Reply {
         /// Its length at the time of reading.
         len: u64,
     },
-    /// One entry per address of the request: `None` when connected, else why not.
-    Probe(Vec<Option<String>>),
+    /// One entry per address of the request: how long an answer took (microseconds), or why there was none.
+    Probe(Vec<Result<u64, String>>),
     /// A fault was injected, measured or healed.
     Fault(Evidence),
     /// Entries of the ledger.

@@ -4,9 +4,19 @@
 //! data (pure, serializable) and [`PlannedFault`] for that data, then its `pub mod` line and its line in the list below.
 //! What it asks of the agents is a fault of `squall_agent::faults`.
 
+pub mod clog;
+pub mod corrupt;
+pub mod delay;
+pub mod duplicate;
+pub mod impaired;
+mod impaired_trial;
 pub mod kill;
+pub mod loss;
 pub mod partition;
 pub mod pause;
+pub mod rate;
+pub mod reorder;
+pub mod reset;
 
 use crate::grudge;
 use crate::hands::{Ask, At, Seen};
@@ -48,6 +58,22 @@ macro_rules! faults {
 faults! {
     /// Links are cut.
     Partition(partition),
+    /// Packets come late.
+    Delay(delay),
+    /// Packets are lost.
+    Loss(loss),
+    /// Packets arrive twice.
+    Duplicate(duplicate),
+    /// Packets overtake one another.
+    Reorder(reorder),
+    /// Bits of packets flip.
+    Corrupt(corrupt),
+    /// Links are narrow.
+    Rate(rate),
+    /// Packets are held until the end.
+    Clog(clog),
+    /// TCP connections are reset.
+    Reset(reset),
     /// kill -9, and a start when the step ends.
     Kill(kill),
     /// SIGSTOP, and SIGCONT when the step ends.
@@ -166,6 +192,14 @@ pub(crate) trait PlannedFault: Send + Sync {
 
     /// Whom it hits.
     fn scope(&self) -> Scope<'_>;
+
+    /// Checks what no type can say, of a plan that came from a file.
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
 
     /// What must stand on `node` before the target starts there: faults of the agent that are preparations. Those of all
     /// steps are made once.
