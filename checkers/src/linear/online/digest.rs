@@ -3,7 +3,7 @@
 //! and Wegman, "Universal classes of hash functions", JCSS 18, 1979).
 
 use crate::Value;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::LazyLock;
 
 /// 2^61 - 1, a prime.
@@ -82,18 +82,18 @@ impl Digest {
     }
 
     /// One more, where places do not matter.
-    pub(super) fn insert(self, value: &Value) -> Self {
+    pub(super) fn insert(self, value: &impl Hash) -> Self {
         self.changed(|lane, sum, power| ((sum + lane.of(value)) % PRIME, power))
     }
 
     /// One less, where places do not matter.
-    pub(super) fn remove(self, value: &Value) -> Self {
+    pub(super) fn remove(self, value: &impl Hash) -> Self {
         self.changed(|lane, sum, power| ((sum + PRIME - lane.of(value)) % PRIME, power))
     }
 }
 
 impl Lane {
-    fn of(&self, value: &Value) -> u64 {
+    fn of(&self, value: &impl Hash) -> u64 {
         self.keys.hash_one(value) % PRIME
     }
 }

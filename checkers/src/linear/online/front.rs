@@ -16,6 +16,9 @@ const RECENT_MAX: usize = 8;
 /// The memory of a key is measured again after this many of its events.
 const MEASURE_EVERY: u32 = 64;
 
+/// What a process takes in the map of all (bytes).
+const PROCESS_BYTES: u64 = 48;
+
 /// Stands for an operation of unknown outcome: its process never invokes again.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -196,7 +199,9 @@ impl<M: Streamed> Front<M> {
             self.bytes = self.bytes - of.bytes + bytes;
             of.bytes = bytes;
             let texts = Sym::table_bytes() - self.texts_before;
-            if self.bytes + texts > self.options.memory_max {
+            // A process that does not know what became of its operation is remembered for good.
+            let processes = self.processes.len() as u64 * PROCESS_BYTES;
+            if self.bytes + processes + texts > self.options.memory_max {
                 let text = if texts > self.bytes { ": there are too many different texts" } else { "" };
                 result = Err(Broken::GaveUp(format!("out of memory{text}")));
             }
@@ -293,7 +298,7 @@ impl<M: Streamed> Feed for Front<M> {
     }
 
     fn memory(&self) -> u64 {
-        self.bytes
+        self.bytes + self.processes.len() as u64 * PROCESS_BYTES
     }
 
     fn finish(mut self: Box<Self>) -> CheckResult {

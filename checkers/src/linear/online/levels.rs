@@ -97,7 +97,7 @@ impl<M: Streamed> Levels<M> {
             configurations: 0,
         };
         for (op, call) in unfinished {
-            let kind = this.states.kind(&op);
+            let kind = this.kind(&op, call, u64::MAX);
             this.add_unfinished(kind, call);
         }
         this
@@ -125,7 +125,7 @@ impl<M: Streamed> Levels<M> {
                 self.slots - 1
             }
         };
-        let kind = op.map(|op| self.states.kind(op));
+        let kind = op.map(|op| self.kind(op, position, u64::MAX));
         self.open.push((id, self.base + self.records.len() as u64));
         self.records.push_back(Record { kind, call: position, end: u64::MAX, slot, is_gone: false });
         Ok(())
@@ -135,9 +135,9 @@ impl<M: Streamed> Levels<M> {
     pub(super) fn end(&mut self, id: u32, position: u64, op: Option<&M::Op>, limits: &Limits) -> Result<(), Broken> {
         let open: Box<[u64]> = self.open.iter().map(|&(_, number)| number).collect();
         let Some(number) = self.close(id, position) else { return Ok(()) };
-        let kind = op.map(|op| self.states.kind(op));
+        let call = self.record(number).call;
+        let kind = op.map(|op| self.kind(op, call, position));
         let record = self.record_mut(number);
-        let call = record.call;
         let before = std::mem::replace(&mut record.kind, kind);
         record.is_gone = kind.is_none();
         if kind.is_some() {
@@ -149,14 +149,20 @@ impl<M: Streamed> Levels<M> {
     /// Nobody will ever see it end.
     pub(super) fn leave(&mut self, id: u32, position: u64, op: Option<&M::Op>, limits: &Limits) -> Result<(), Broken> {
         let Some(number) = self.close(id, position) else { return Ok(()) };
-        let kind = op.map(|op| self.states.kind(op)).filter(|&kind| !self.states.traits(kind).is_read_only);
+        let call = self.record(number).call;
+        let kind = op.map(|op| self.kind(op, call, u64::MAX)).filter(|&kind| !self.states.traits(kind).is_read_only);
         let record = self.record_mut(number);
         record.is_gone = true;
-        let (before, call) = (record.kind, record.call);
+        let before = record.kind;
         if let Some(kind) = kind {
             self.add_unfinished(kind, call);
         }
         if kind.is_some() || before.is_some() { self.settle(call, limits) } else { self.commit(limits) }
+    }
+
+    fn kind(&mut self, op: &M::Op, call: u64, end: u64) -> u32 {
+        let dated = self.states.model.dated(op, call, end);
+        self.states.kind(&dated)
     }
 
     fn add_unfinished(&mut self, kind: u32, call: u64) {

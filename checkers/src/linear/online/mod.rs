@@ -12,8 +12,9 @@
 //! is open: unfinished operations (each may take effect at any time, for ever), keys (each is some state), and different
 //! texts (interned; numbers are not). All of it counts against the memory limit.
 //!
-//! What it does not do: look ahead. Where a model leaves much undetermined for long (a queue of elements that came in
-//! concurrently), [`super::check`] decides what this cannot.
+//! What it does not do: look ahead. Where a model leaves much undetermined for long (a stack or a bounded queue of
+//! elements that came in concurrently), [`super::check`] decides what this cannot. Unbounded queues have states of
+//! their own that leave the order open (`fifo`, `bag`); those of sets and containers share their contents.
 //!
 //! ```
 //! use squall_checkers::linear::online::{Finding, Online, OnlineOptions};
@@ -34,8 +35,10 @@
 //! assert_eq!(online.finish().verdict, Verdict::Invalid);
 //! ```
 
+mod bag;
 mod configuration;
 mod digest;
+mod fifo;
 mod front;
 mod key;
 mod levels;
@@ -48,11 +51,11 @@ mod tests;
 mod zones;
 
 use super::engines::Own;
-use crate::model::{
-    Container, Counter, FailMeans, Kv, Lock, Model, ModelKind, MultiRegister, Order, Powerset, Register, UnorderedQueue,
-};
+use crate::model::{Container, Counter, FailMeans, Kv, Lock, Model, ModelKind, MultiRegister, Order, Register};
 use crate::verdict::{CheckResult, OpLine, seconds};
 use crate::{Event, HistoryError, Value};
+use bag::Bag;
+use fifo::LazyQueue;
 use front::{Feed, Front};
 use persistent::{SharedContainer, SharedSet};
 use std::fmt;
@@ -135,8 +138,9 @@ impl Online {
             ModelKind::MultiRegister(initial) => {
                 Self::of(name, MultiRegister { initial: initial.map_or(Value::Nil, Value::Int) }, options)
             }
+            ModelKind::Queue(None) => Self::of(name, LazyQueue, options),
             ModelKind::Queue(capacity) => Self::of(name, container(Order::Fifo, capacity), options),
-            ModelKind::UnorderedQueue => Self::of(name, Powerset(UnorderedQueue), options),
+            ModelKind::UnorderedQueue => Self::of(name, Bag, options),
             ModelKind::Stack => Self::of(name, container(Order::Lifo, None), options),
             ModelKind::PriorityQueue => Self::of(name, container(Order::Smallest, None), options),
             ModelKind::Set => Self::of(name, SharedSet, options),

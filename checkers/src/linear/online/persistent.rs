@@ -229,6 +229,21 @@ impl Model for SharedContainer {
 }
 
 impl Streamed for SharedContainer {
+    /// Where the smallest goes first, the order of arrival does not matter, nor what is larger than what goes.
+    fn commutes(&self, a: &ContainerOp, b: &ContainerOp) -> bool {
+        match (a, b) {
+            (ContainerOp::Put(_), ContainerOp::Put(_)) => self.has_commuting(),
+            (ContainerOp::Put(a), ContainerOp::Take(b)) | (ContainerOp::Take(b), ContainerOp::Put(a)) => {
+                self.has_commuting() && !b.is_nil() && a > b
+            }
+            _ => false,
+        }
+    }
+
+    fn has_commuting(&self) -> bool {
+        self.0.order == Order::Smallest && self.0.capacity.is_none()
+    }
+
     fn shared_bytes(&self, state: &Contents) -> u64 {
         state.len as u64 * ELEMENT_BYTES
     }

@@ -17,7 +17,9 @@ pub(super) struct States<M: Streamed> {
     by_op: FastMap<M::Op, u32>,
     states: Vec<M::State>,
     by_state: FastMap<M::State, u32>,
+    /// The first outcome of each step, and the others.
     steps: FastMap<(u32, u32), Option<u32>>,
+    others: FastMap<(u32, u32), Box<[u32]>>,
     bytes: u64,
 }
 
@@ -30,6 +32,7 @@ impl<M: Streamed> States<M> {
             states: Vec::new(),
             by_state: FastMap::default(),
             steps: FastMap::default(),
+            others: FastMap::default(),
             bytes: 0,
         }
     }
@@ -69,11 +72,30 @@ impl<M: Streamed> States<M> {
         if let Some(&known) = self.steps.get(&(state, kind)) {
             return known;
         }
-        let next = self.model.step(&self.states[state as usize], &self.kinds[kind as usize].0);
-        let next = next.map(|next| self.state(next));
+        let (before, op) = (&self.states[state as usize], &self.kinds[kind as usize].0);
+        let next = if self.model.has_outcomes() {
+            let outcomes = self.model.outcomes(before, op);
+            let outcomes: Vec<u32> = outcomes.into_iter().map(|next| self.state(next)).collect();
+            if outcomes.len() > 1 {
+                self.bytes += 40 + 4 * outcomes.len() as u64;
+                self.others.insert((state, kind), outcomes[1..].into());
+            }
+            outcomes.first().copied()
+        } else {
+            let next = self.model.step(before, op);
+            next.map(|next| self.state(next))
+        };
         self.steps.insert((state, kind), next);
         self.bytes += 32;
         next
+    }
+
+    /// All outcomes of a step but the first.
+    pub(super) fn others(&self, state: u32, kind: u32) -> Vec<u32> {
+        if !self.model.has_outcomes() {
+            return Vec::new();
+        }
+        self.others.get(&(state, kind)).map(|others| others.to_vec()).unwrap_or_default()
     }
 
     /// How many states and kinds there are.

@@ -177,7 +177,15 @@ impl<'s, M: Streamed> Search<'s, M> {
         if self.states.model.has_commuting() {
             self.keep_relevant(level, configuration, &mut choices);
         }
-        choices.into_iter().filter_map(|choice| self.apply(level, configuration, choice)).collect()
+        let mut successors = Vec::with_capacity(choices.len());
+        for choice in choices {
+            let Some(first) = self.states.step(configuration.state, choice.kind()) else { continue };
+            successors.extend(self.apply(level, configuration, choice, first));
+            for other in self.states.others(configuration.state, choice.kind()) {
+                successors.extend(self.apply(level, configuration, choice, other));
+            }
+        }
+        successors
     }
 
     /// Leaves out what commutes with everything that must come before the return.
@@ -202,8 +210,8 @@ impl<'s, M: Streamed> Search<'s, M> {
         choices.retain(|choice| relevant.contains(&choice.kind()));
     }
 
-    fn apply(&mut self, level: &Prepared, before: &Configuration, choice: Choice) -> Option<Configuration> {
-        let state = self.states.step(before.state, choice.kind())?;
+    /// After an operation that led to `state`; `None` when it may as well be left out.
+    fn apply(&mut self, level: &Prepared, before: &Configuration, choice: Choice, state: u32) -> Option<Configuration> {
         let mut after = before.clone();
         after.state = state;
         match choice {

@@ -2,10 +2,7 @@
 
 use super::super::engines::{Own, is_empty_text};
 use crate::Value;
-use crate::model::{
-    Counter, CounterOp, Kv, KvOp, KvState, Lock, Micro, Model, MultiRegister, Powerset, Register, RegisterOp,
-    UnorderedQueue,
-};
+use crate::model::{Counter, CounterOp, Kv, KvOp, KvState, Lock, Micro, Model, MultiRegister, Register, RegisterOp};
 
 /// A model that can be checked while its history grows.
 pub(crate) trait Streamed: Model + 'static {
@@ -24,6 +21,21 @@ pub(crate) trait Streamed: Model + 'static {
     /// Whether [`Streamed::commutes`] is ever true.
     fn has_commuting(&self) -> bool {
         false
+    }
+
+    /// All states that `op` may lead to, where they are more than the one of [`Model::step`].
+    fn outcomes(&self, state: &Self::State, op: &Self::Op) -> Vec<Self::State> {
+        self.step(state, op).into_iter().collect()
+    }
+
+    /// Whether there are ever more than one.
+    fn has_outcomes(&self) -> bool {
+        false
+    }
+
+    /// The operation with its call and its end (`u64::MAX` while nobody has seen it), where they matter.
+    fn dated(&self, op: &Self::Op, _call: u64, _end: u64) -> Self::Op {
+        op.clone()
     }
 
     /// About how many bytes this state shares with those before it ([`Model::state_bytes`] counts the rest).
@@ -48,7 +60,6 @@ pub(crate) trait Streamed: Model + 'static {
 }
 
 impl<M: Model + 'static> Streamed for Own<M> {}
-impl Streamed for Powerset<UnorderedQueue> {}
 impl Streamed for Lock {}
 
 impl Streamed for Register {

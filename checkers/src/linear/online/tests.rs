@@ -30,6 +30,8 @@ struct Maker {
     /// Whether values come only once.
     unique: bool,
     fresh: i64,
+    /// One answer in so many is wrong.
+    wrong_every: u32,
 }
 
 impl Maker {
@@ -130,6 +132,8 @@ impl Maker {
                 });
                 Value::list(steps.collect::<Vec<_>>())
             }
+            // A little stale.
+            _ if self.unique => Value::Int(self.fresh - self.rng.random_range(0..8)),
             _ => Value::Int(self.rng.random_range(0..self.fresh.max(3) + 1)),
         }
     }
@@ -181,7 +185,7 @@ impl Maker {
                     }
                     let answer = answer.unwrap_or_else(|| objects[key].perform(self.kind, names[at], f, &argument));
                     match answer {
-                        Some(_) if self.rng.random_range(0..16) == 0 => {
+                        Some(_) if self.rng.random_range(0..self.wrong_every) == 0 => {
                             let wrong = self.wrong(f, &argument);
                             record(EventKind::Ok, names[at], f, key, wrong);
                         }
@@ -361,8 +365,16 @@ fn fuzz(kind: ModelKind) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (unique, keys) = (rng.random_range(0..2) == 0, rng.random_range(1..4i64).min(2));
         let fail_means = [FailMeans::NoEffect, FailMeans::AnsweredNo][rng.random_range(0..4usize) / 3];
-        let steps = rng.random_range(4..48);
-        let events = Maker { rng, kind, unique, fresh: 0 }.history(steps, keys);
+        // Long ones are for what is forgotten on the way; a search through many of them would take too long.
+        let is_register = matches!(kind, ModelKind::Register | ModelKind::CasRegister | ModelKind::Kv);
+        let long = match kind {
+            _ if is_register && unique => 400,
+            ModelKind::Stack | ModelKind::UnorderedQueue | ModelKind::Queue(Some(_)) => 48,
+            _ => 100,
+        };
+        let (steps_max, wrong_every) = if rng.random_range(0..4) == 0 { (long, long as u32) } else { (48, 16) };
+        let steps = rng.random_range(4..steps_max);
+        let events = Maker { rng, kind, unique, fresh: 0, wrong_every }.history(steps, keys);
         let seen = assert_agrees(&events, kind, fail_means, seed);
         invalid += u64::from(seen == Seen::Invalid);
         gave_up += u64::from(seen == Seen::GaveUp);
