@@ -250,7 +250,7 @@ impl History {
     /// When a completion has no invocation or contradicts it, or a process invokes while it may not.
     pub fn ops(&self) -> Result<Ops<'_>, HistoryError> {
         let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(self.len() / 2 + 1);
-        let mut latest = Latest::default();
+        let mut latest = Latest::new(&self.process);
         for (at, (&kind, &process)) in self.kind.iter().zip(&self.process).enumerate() {
             match kind {
                 EventKind::Nemesis | EventKind::Phase => {}
@@ -315,7 +315,6 @@ impl History {
 }
 
 /// The latest operation of each process, by its place.
-#[derive(Default)]
 struct Latest {
     low: Vec<u32>,
     high: FastMap<u32, u32>,
@@ -327,15 +326,17 @@ impl Latest {
     /// Processes are numbered from 0 on as a rule: those below are looked up without a hash.
     const LOW_MAX: u32 = 1 << 20;
 
+    fn new(processes: &[u32]) -> Self {
+        let low = processes.iter().map(|&process| if process < Self::LOW_MAX { process } else { 0 }).max();
+        Self { low: vec![Self::NONE; low.map_or(0, |low| low as usize + 1)], high: FastMap::default() }
+    }
+
+    #[inline]
     fn of(&mut self, process: u32) -> &mut u32 {
-        if process >= Self::LOW_MAX {
-            return self.high.entry(process).or_insert(Self::NONE);
+        match self.low.get_mut(process as usize) {
+            Some(latest) => latest,
+            None => self.high.entry(process).or_insert(Self::NONE),
         }
-        let at = process as usize;
-        if at >= self.low.len() {
-            self.low.resize((at + 1).next_power_of_two(), Self::NONE);
-        }
-        &mut self.low[at]
     }
 }
 
@@ -377,22 +378,24 @@ impl Ops<'_> {
     /// The operations of each key.
     pub(crate) fn by_key(&self) -> OpsByKey {
         let key_of = |pair: &(u32, u32)| self.history.key[pair.0 as usize];
+        // Many histories have one key only.
+        if let Some(word) = self.pairs.first().map(key_of)
+            && self.pairs.iter().all(|pair| key_of(pair) == word)
+        {
+            let count = self.pairs.len() as u32;
+            let keys = vec![self.history.table.unpack(word)];
+            return OpsByKey { keys, start: vec![0, count], ops: (0..count).collect() };
+        }
         let mut numbers: FastMap<u64, u32> = FastMap::default();
         let mut words: Vec<u64> = Vec::new();
         let mut counts: Vec<u32> = Vec::new();
-        let mut last = None;
         let number_of_each: Vec<u32> = (self.pairs.iter().map(key_of))
             .map(|word| {
-                // Many histories have one key only.
-                let number = match last {
-                    Some((known, number)) if known == word => number,
-                    _ => *numbers.entry(word).or_insert_with(|| {
-                        words.push(word);
-                        counts.push(0);
-                        words.len() as u32 - 1
-                    }),
-                };
-                last = Some((word, number));
+                let number = *numbers.entry(word).or_insert_with(|| {
+                    words.push(word);
+                    counts.push(0);
+                    words.len() as u32 - 1
+                });
                 counts[number as usize] += 1;
                 number
             })

@@ -119,12 +119,16 @@ pub(crate) trait Stepper {
         None
     }
 
-    /// Whether operations that do not start over can lead from `state` to one in which `goal` is possible.
-    fn leads_to(&self, _state: u32, _goal: u32) -> bool {
+    /// Whether [`Stepper::leads`] knows anything.
+    const KNOWS_THE_WAY: bool = false;
+
+    /// Whether operations that do not start over may lead from the state after one of this kind to a state in which `goal`
+    /// is possible.
+    fn leads(&mut self, _state: u32, _kind: u32, _goal: u32) -> bool {
         true
     }
 
-    /// Whether an operation of this kind may lead anywhere, whatever [`Stepper::leads_to`] says of the state before it.
+    /// Whether an operation of this kind may lead anywhere, whatever [`Stepper::leads`] says.
     fn starts_over(&self, _kind: u32) -> bool {
         true
     }

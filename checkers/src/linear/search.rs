@@ -12,7 +12,7 @@
 //!    `is_useless`).
 //! 5. A state that later operations need, and nothing will produce again, is not left; an operation that needs a state
 //!    which no open operation produces cannot be reached. Both need [`Stepper::required`] and `produced`. Where
-//!    operations only add to a state, each has to lead towards what the next return needs ([`Stepper::leads_to`]).
+//!    operations only add to a state, each has to lead towards what the next return needs ([`Stepper::leads`]).
 //!
 //! Each has an exchange argument: an order that violates it can be turned into one that does not. All of them together
 //! are compared with the reference engine and with brute force in this module's tests. What it does not do: say where
@@ -128,8 +128,10 @@ struct Timeline<'p> {
 impl<'p> Timeline<'p> {
     fn new(problem: &'p Problem) -> Self {
         let ops = &problem.ops[..];
-        let all = 0..ops.len() as u32;
-        let (mut returns, mut unfinished): (Vec<u32>, Vec<u32>) = all.partition(|&op| ops[op as usize].ret != NEVER);
+        let (mut returns, mut unfinished) = (Vec::with_capacity(ops.len()), Vec::new());
+        for (op, at) in ops.iter().enumerate() {
+            if at.ret == NEVER { unfinished.push(op as u32) } else { returns.push(op as u32) }
+        }
         let mut calls = returns.clone();
         calls.sort_unstable_by_key(|&op| ops[op as usize].call);
         returns.sort_unstable_by_key(|&op| ops[op as usize].ret);
@@ -138,11 +140,12 @@ impl<'p> Timeline<'p> {
             ops,
             slot: vec![0; ops.len()],
             slots: 0,
-            open: Vec::new(),
-            open_start: vec![0],
+            open: Vec::with_capacity(4 * ops.len()),
+            open_start: Vec::with_capacity(ops.len() + 1),
             unfinished,
             returns: Vec::new(),
         };
+        this.open_start.push(0);
         let (mut free, mut open): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
         let mut calls = calls.into_iter().peekable();
         for &returning in &returns {
@@ -189,6 +192,7 @@ struct Search<'s, B, S> {
     stack: Vec<Frame<B>>,
     /// Untried choices of all frames.
     choices: Vec<Choice>,
+    offered: Offered,
     /// Per return: (class, how many unfinished operations of it have been called), made on first use.
     available: Vec<Option<Available>>,
     configurations: u64,
@@ -200,8 +204,12 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
     fn new(timeline: &'s Timeline<'s>, stepper: &'s mut S) -> Self {
         let available = vec![None; timeline.returns.len()];
         let read_only: Vec<bool> = timeline.ops.iter().map(|op| stepper.is_read_only(op.kind)).collect();
-        let (mut reads, mut writes) = (Vec::new(), Vec::with_capacity(timeline.open.len()));
-        let (mut reads_start, mut writes_start) = (vec![0], vec![0]);
+        let open = timeline.open.len();
+        let (mut reads, mut writes) = (Vec::with_capacity(open), Vec::with_capacity(open));
+        let returns = timeline.returns.len() + 1;
+        let (mut reads_start, mut writes_start) = (Vec::with_capacity(returns), Vec::with_capacity(returns));
+        reads_start.push(0);
+        writes_start.push(0);
         for at in 0..timeline.returns.len() as u32 {
             for &op in timeline.open(at) {
                 if read_only[op as usize] {
@@ -223,6 +231,7 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             seen: Seen::new(B::empty(timeline.slots).words().len()),
             stack: Vec::new(),
             choices: Vec::new(),
+            offered: Offered::default(),
             available,
             configurations: 0,
             memory: 0,
@@ -308,6 +317,7 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
         let start = self.choices.len();
         let position = timeline.position(configuration.next_return);
         let writes = self.writes_of(configuration.next_return);
+        self.offered.clear();
         for at in writes {
             let op = self.writes[at];
             if configuration.lin.get(timeline.slot[op as usize]) {
@@ -315,15 +325,14 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             }
             let class = self.stepper.class(timeline.ops[op as usize].kind, position);
             // First to return first: a later one of the same class has to wait.
-            if self.choices[start..].iter().all(|choice| choice.class() != class) {
+            if self.offered.is_first(class) {
                 self.choices.push(Choice::Finished { op, class });
             }
         }
-        let finished = self.choices.len();
         self.fill_available(configuration.next_return);
         for &(class, count) in self.available[configuration.next_return as usize].as_deref().unwrap_or_default() {
             let spent = spent_of(&configuration.spent, class);
-            if count > spent && self.choices[start..finished].iter().all(|choice| choice.class() != class) {
+            if count > spent && self.offered.is_first(class) {
                 self.choices.push(Choice::Unfinished { class });
             }
         }
@@ -338,19 +347,27 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             }
             choices.sort_by_key(|choice| !produces(choice));
         }
-        if choices.iter().all(|choice| !self.stepper.starts_over(choice.class())) {
-            let mut kept = start;
-            for at in start..self.choices.len() {
-                let choice = self.choices[at];
-                let next = self.stepper.step(configuration.state, choice.class());
-                if next.is_some_and(|next| self.stepper.leads_to(next, goal)) {
-                    self.choices[kept] = choice;
-                    kept += 1;
-                }
-            }
-            self.choices.truncate(kept);
+        if S::KNOWS_THE_WAY {
+            self.sort_out_choices(configuration.state, start, goal);
         }
         self.choices[start..].reverse();
+    }
+
+    /// What leads towards the operation that returns goes first; where nothing can start over, nothing else goes at all.
+    fn sort_out_choices(&mut self, state: u32, start: usize, goal: u32) {
+        let (stepper, choices) = (&mut *self.stepper, &mut self.choices[start..]);
+        let may_start_over = choices.iter().any(|choice| stepper.starts_over(choice.class()));
+        let mut leading = 0;
+        for at in 0..choices.len() {
+            if stepper.leads(state, choices[at].class(), goal) {
+                // Both parts stay in order: first to return first.
+                choices[leading..=at].rotate_right(1);
+                leading += 1;
+            }
+        }
+        if !may_start_over {
+            self.choices.truncate(start + leading);
+        }
     }
 
     fn fill_available(&mut self, next_return: u32) {
@@ -457,6 +474,33 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             first.1 += if same { later.1 } else { 0 };
             same
         });
+    }
+}
+
+/// Classes that are among the choices of one configuration.
+#[derive(Default)]
+struct Offered {
+    /// Class -> the round in which it was offered last.
+    round_of: Vec<u32>,
+    round: u32,
+}
+
+impl Offered {
+    fn clear(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        if self.round == 0 {
+            self.round_of.fill(0);
+            self.round = 1;
+        }
+    }
+
+    /// Whether this class was not offered yet; now it is.
+    fn is_first(&mut self, class: u32) -> bool {
+        let at = class as usize;
+        if at >= self.round_of.len() {
+            self.round_of.resize(at + 1, 0);
+        }
+        std::mem::replace(&mut self.round_of[at], self.round) != self.round
     }
 }
 

@@ -212,6 +212,32 @@ impl Stepper for KvStepper {
         if self.live_until[state as usize] < i64::from(position) { UNOBSERVED } else { state }
     }
 
+    const KNOWS_THE_WAY: bool = true;
+
+    fn leads(&mut self, state: u32, kind: u32, goal: u32) -> bool {
+        if found(&self.kinds[goal as usize]).is_none() {
+            return true;
+        }
+        let place = self.place[goal as usize];
+        let rest = match (&self.states[state as usize], self.texts.get(place as usize)) {
+            (State::Absent, Some((text, _))) => Some(*text),
+            (State::Text { lo, hi, len }, Some((text, _))) if (*lo..*hi).contains(&place) => text.get(*len as usize..),
+            _ => None,
+        };
+        match (&self.kinds[kind as usize], &self.kinds[goal as usize], rest) {
+            // The usual case, without looking for the state.
+            (KvOp::Append(more), KvOp::Get(_) | KvOp::Cas(..), Some(rest)) => rest.starts_with(more.as_str()),
+            _ => self.step(state, kind).is_some_and(|next| self.leads_to(next, goal)),
+        }
+    }
+
+    fn starts_over(&self, kind: u32) -> bool {
+        matches!(self.kinds[kind as usize], KvOp::Put(_) | KvOp::Delete | KvOp::Cas(..))
+    }
+}
+
+impl KvStepper {
+    /// Whether appending to `state` may lead to a state in which `goal` is possible.
     fn leads_to(&self, state: u32, goal: u32) -> bool {
         let Some(value) = found(&self.kinds[goal as usize]) else { return true };
         match (&self.kinds[goal as usize], &self.states[state as usize]) {
@@ -221,9 +247,5 @@ impl Stepper for KvStepper {
             (_, State::Text { lo, hi, .. }) => (*lo..*hi).contains(&self.place[goal as usize]),
             (_, State::Other(stored)) => stored == value,
         }
-    }
-
-    fn starts_over(&self, kind: u32) -> bool {
-        matches!(self.kinds[kind as usize], KvOp::Put(_) | KvOp::Delete | KvOp::Cas(..))
     }
 }
