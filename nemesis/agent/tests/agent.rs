@@ -1,60 +1,23 @@
 //! The agent as a program: what it starts, breaks and undoes, and what is left when it or its controller dies.
 
+mod common;
+
+use common::{Agent, is_gone, stat, wait_for};
 use squall_agent::faults::Fault;
 use squall_agent::faults::drop::{Drop, DropBy};
 use squall_agent::faults::kill::Kill;
 use squall_agent::faults::pause::Pause;
-use squall_agent::protocol::{
-    AgentError, Evidence, ProcessState, ProcessStatus, Reply, Request, StartProcess, VERSION,
-};
+use squall_agent::protocol::{ProcessState, ProcessStatus, Reply, Request, StartProcess, VERSION};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A controller's end of one agent.
-struct Agent {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: ChildStdout,
-    next_id: u64,
+/// The tree that the tests below start.
+trait Tree {
+    fn start_tree(&mut self) -> ProcessStatus;
+    fn status(&mut self) -> ProcessStatus;
 }
 
-impl Agent {
-    fn start(root: &Path, lease_ms: u64) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_squall-agent"))
-            .args(["serve", "--root"])
-            .arg(root)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let mut agent = Self { child, stdin, stdout, next_id: 1 };
-        assert!(matches!(agent.ask(Request::Hello { version: VERSION, lease_ms }), Ok(Reply::Hello(_))));
-        agent
-    }
-
-    fn ask(&mut self, request: Request) -> Result<Reply, AgentError> {
-        let json = serde_json::to_vec(&serde_json::json!({ "id": self.next_id, "request": request })).unwrap();
-        self.next_id += 1;
-        self.stdin.write_all(&(4 + json.len() as u32).to_le_bytes()).unwrap();
-        self.stdin.write_all(&(json.len() as u32).to_le_bytes()).unwrap();
-        self.stdin.write_all(&json).unwrap();
-        self.stdin.flush().unwrap();
-        let mut head = [0; 8];
-        self.stdout.read_exact(&mut head).unwrap();
-        let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap()) as usize;
-        let mut body = vec![0; word(0) - 4];
-        self.stdout.read_exact(&mut body).unwrap();
-        let answer: serde_json::Value = serde_json::from_slice(&body[..word(4)]).unwrap();
-        match answer.get("error") {
-            Some(error) => Err(serde_json::from_value(error.clone()).unwrap()),
-            None => Ok(serde_json::from_value(answer["reply"].clone()).unwrap()),
-        }
-    }
-
+impl Tree for Agent {
     fn start_tree(&mut self) -> ProcessStatus {
         let script = "sleep 1000 & (sleep 1001 & setsid sleep 1002 & wait) & wait";
         let start = StartProcess {
@@ -70,46 +33,13 @@ impl Agent {
         status
     }
 
-    fn process(&mut self, request: Request) -> ProcessStatus {
-        match self.ask(request).unwrap() {
-            Reply::Process(status) => status,
-            other => panic!("{other:?}"),
-        }
-    }
-
     fn status(&mut self) -> ProcessStatus {
         self.process(Request::Status { name: "tree".to_owned() })
-    }
-
-    fn fault(&mut self, request: Request) -> Evidence {
-        match self.ask(request).unwrap() {
-            Reply::Fault(evidence) => evidence,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn inject(&mut self, id: &str, fault: Fault) -> Evidence {
-        self.fault(Request::Inject { id: id.to_owned(), fault, lease_ms: 60_000 })
-    }
-
-    fn kill_9(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn shutdown(&mut self) {
-        assert_eq!(self.ask(Request::Shutdown).unwrap(), Reply::Done);
     }
 }
 
 fn pause() -> Fault {
     Fault::Pause(Pause { process: "tree".to_owned() })
-}
-
-fn stat(pid: u32) -> Option<(char, u32)> {
-    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let rest: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    Some((rest[0].chars().next()?, rest[1].parse().ok()?))
 }
 
 /// The tree below `root` by our own reading of `/proc`, with it.
@@ -128,18 +58,6 @@ fn descendants(root: u32) -> Vec<u32> {
         at += 1;
     }
     tree
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "gave up waiting for: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn is_gone(pid: u32) -> bool {
-    stat(pid).is_none_or(|(state, _)| state == 'Z')
 }
 
 #[test]

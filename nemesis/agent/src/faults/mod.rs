@@ -4,6 +4,7 @@
 //! its line in the list below. Who is hit was decided by the nemesis' plan; what came of it is an
 //! [`Evidence`](crate::protocol::Evidence).
 
+pub mod clock;
 pub mod drop;
 pub mod kill;
 pub mod link;
@@ -33,6 +34,10 @@ macro_rules! faults {
 }
 
 faults! {
+    /// A process tree is given a clock of its own when it starts.
+    OwnClock(clock::OwnClock),
+    /// The clock of a process tree is shifted.
+    Clock(clock::Clock),
     /// Packets are dropped silently.
     Drop(drop::Drop),
     /// A process tree is killed.

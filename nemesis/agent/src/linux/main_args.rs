@@ -1,7 +1,7 @@
 //! The agent's command line, embedded as `squall agent …`.
 
 use super::state::State;
-use super::{echo, fault, helper, ledger, process, serve, watchdog};
+use super::{clock, echo, fault, helper, ledger, process, serve, watchdog};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -54,6 +54,9 @@ enum Command {
         #[command(subcommand)]
         echo: echo::Echo,
     },
+    /// Programs with a clock of their own
+    #[command(hide = true)]
+    Clock(clock::ClockArgs),
     /// Become a session leader, then a program
     #[command(hide = true)]
     Session {
@@ -90,12 +93,13 @@ pub fn main(args: AgentArgs) -> anyhow::Result<()> {
             helper::main(&State::open(&root, myself())?, &kind, &process, &args)
         }
         Command::Echo { echo } => echo::main(&echo),
+        Command::Clock(args) => clock::main(args, &myself()),
         Command::Session { argv } => Err(process::become_session(&argv)),
     }
 }
 
-/// Those that open the state.
-const SUBCOMMANDS: [&str; 5] = ["serve", "watchdog", "heal", "ledger", "helper"];
+/// Those that start this program again.
+const SUBCOMMANDS: [&str; 6] = ["serve", "watchdog", "heal", "ledger", "helper", "clock"];
 
 /// How this program was called, up to its subcommand: `/proc/self/exe agent`, or just `/proc/self/exe`.
 fn myself() -> Vec<String> {

@@ -1,9 +1,10 @@
 //! The agent itself. Everything it must remember is on disk below `ROOT/agent`.
 
 pub(crate) mod addresses;
+pub(crate) mod clock;
 pub mod doctor;
 mod echo;
-mod effect;
+pub(crate) mod effect;
 mod end;
 mod exec;
 mod fault;

@@ -10,6 +10,7 @@ use crate::protocol::{AgentError, Evidence, ProcessState, ProcessStatus, StartPr
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -90,6 +91,11 @@ pub(crate) fn status(state: &State, name: &str) -> Result<ProcessStatus, AgentEr
             ended: None,
         },
     })
+}
+
+/// The living processes of the tree called `name`.
+pub(crate) fn tree(state: &State, name: &str) -> Vec<Stat> {
+    record(state, name).ok().flatten().map_or_else(Vec::new, |record| record.tree())
 }
 
 /// Evidence of whether the process called `name` is in state `wanted`.
@@ -252,7 +258,7 @@ pub(crate) fn kill_tree(state: &State, name: &str) -> Result<u64, AgentError> {
 
 /// How many were killed, how many are left.
 fn kill_record(record: &Record) -> (u64, usize) {
-    let mut killed = std::collections::BTreeSet::new();
+    let mut killed = BTreeSet::new();
     let deadline = Instant::now() + SIGNAL_TIME_MAX;
     loop {
         // Again and again: a process that forks while it is looked at leaves a child that is seen the next time.
@@ -287,9 +293,11 @@ pub(crate) fn resume_tree(state: &State, name: &str) -> Result<u64, AgentError> 
 fn each_until(state: &State, name: &str, signal: Signal, done: impl Fn(&Stat) -> bool) -> Result<u64, usize> {
     let Ok(Some(record)) = record(state, name) else { return Ok(0) };
     let deadline = Instant::now() + SIGNAL_TIME_MAX;
+    // Each gets the signal once at least: a traced process may look stopped for a moment without being it.
+    let mut signalled = BTreeSet::new();
     loop {
         let tree = record.tree();
-        let left: Vec<Stat> = tree.iter().filter(|stat| !done(stat)).copied().collect();
+        let left: Vec<Stat> = tree.iter().filter(|stat| signalled.insert(stat.pid) || !done(stat)).copied().collect();
         if left.is_empty() {
             return Ok(tree.len() as u64);
         }
