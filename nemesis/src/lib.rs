@@ -5,6 +5,7 @@
 //! times. What depends on the live cluster (who leads) stays symbolic in the plan, is resolved when the step begins, and
 //! is recorded in the history.
 
+mod clocks;
 mod echo;
 pub mod faults;
 pub mod grudge;

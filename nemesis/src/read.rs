@@ -108,6 +108,7 @@ fn entry_steps(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::clock_bump::ClockBump;
     use crate::faults::kill::Kill;
     use crate::select::Who;
     use squall_harness::Seed;
@@ -146,6 +147,31 @@ mod tests {
     }
 
     #[test]
+    fn bumps_are_as_large_as_their_tiers() {
+        let bumps = |keys: &str| -> Vec<ClockBump> {
+            let plan =
+                plan(&format!("nemesis: [ {{ clock-bump: {{ every: 100ms, for: 50ms, after: 0s, {keys} }} }} ]"), 3);
+            let bump = |step: Step| match step.fault {
+                Planned::ClockBump(bump) => bump,
+                other => panic!("{other:?}"),
+            };
+            plan.unwrap().steps.into_iter().map(bump).collect()
+        };
+        let limits = [("small", 1, 100), ("medium", 100, 2000), ("large", 2000, 60_000), ("huge", 60_000, 3_600_000)];
+        let all = bumps("nodes: all");
+        assert_eq!(all.len(), 300);
+        for (n, bump) in all.iter().enumerate() {
+            let (name, low, high) = limits[n % 4];
+            assert_eq!(bump.tier, name);
+            assert!(bump.offsets_ms.len() == 5 && bump.offsets_ms.iter().all(|ms| (low..=high).contains(&ms.abs())));
+        }
+        assert!(all.iter().any(|bump| bump.offsets_ms[0] < 0) && all.iter().any(|bump| bump.offsets_ms[0] > 0));
+        let back = bumps("by: [1s, 2m], direction: back");
+        assert!(back.iter().step_by(2).all(|bump| bump.offsets_ms == [-1000; 5] && bump.tier == "1s"));
+        assert!(back.iter().skip(1).step_by(2).all(|bump| bump.offsets_ms == [-120_000; 5]));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let table = [
             ("nemesis:\n  - partitoin: {}", "t.yaml:2:14: unknown nemesis `partitoin`; did you mean `partition`?"),
@@ -153,6 +179,13 @@ mod tests {
             ("nemesis: [ { kill: { nodes: n9 } } ]", "unknown node or selector `n9`"),
             ("nemesis: [ { pause: { for: 8s, every: 7s } } ]", "`for` must be shorter than `every`"),
             ("nemesis: [ { pause: { fro: 8s } } ]", "fro"),
+            ("nemesis: [ { clock-bump: { by: 0s } } ]", "`by` must be from 1ms to a year"),
+            ("nemesis: [ { clock-bump: { tiers: hug } } ]", "did you mean `huge`?"),
+            ("nemesis: [ { clock-bump: { tiers: [] } } ]", "`tiers` is empty"),
+            ("nemesis: [ { clock-bump: { direction: up } } ]", "unknown direction `up`; known: ahead, back, either"),
+            ("nemesis: [ { clock-strobe: { period: 1ms } } ]", "`period` must be from 10ms to 2s"),
+            ("nemesis: [ { clock-drift: { rate: -0.1 } } ]", "`rate` must be from 0.00001 to 10"),
+            ("nemesis: [ { clock-drift: { rate: 2 } } ]", "use clock-freeze, `direction: ahead`, or less than 1"),
             ("nemesis: { pause: 1 }", "`nemesis` must be a list of faults"),
         ];
         for (yaml, expected) in table {

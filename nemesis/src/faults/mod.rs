@@ -4,6 +4,10 @@
 //! data (pure, serializable) and [`PlannedFault`] for that data, then its `pub mod` line and its line in the list below.
 //! What it asks of the agents is a fault of `squall_agent::faults`.
 
+pub mod clock_bump;
+pub mod clock_drift;
+pub mod clock_freeze;
+pub mod clock_strobe;
 pub mod clog;
 pub mod corrupt;
 pub mod delay;
@@ -78,6 +82,14 @@ faults! {
     Kill(kill),
     /// SIGSTOP, and SIGCONT when the step ends.
     Pause(pause),
+    /// Clocks are off.
+    ClockBump(clock_bump),
+    /// Clocks jump to and fro.
+    ClockStrobe(clock_strobe),
+    /// Clocks go too fast or too slow.
+    ClockDrift(clock_drift),
+    /// Clocks stand still.
+    ClockFreeze(clock_freeze),
 }
 
 /// What people read about a fault, and how its keys are read.

@@ -1,0 +1,158 @@
+//! The clock that the target sees jumps, and jumps back when the fault is over.
+
+use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
+use crate::clocks::{self, Direction};
+use crate::hands::{Ask, At, Seen};
+use crate::select::{Selector, Who};
+use crate::trial::{Lab, Reading, Readings, TrialSetup};
+use async_trait::async_trait;
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use squall_agent::faults::Fault;
+use squall_agent::faults::clock::ClockShift;
+use squall_agent::protocol::Evidence;
+use squall_harness::config::{ConfigError, Section, format_duration, unknown};
+use squall_harness::nemesis::{FaultDoc, PlanContext};
+use squall_harness::{Node, Target};
+use std::time::Duration;
+
+pub(crate) const KIND: FaultKind = FaultKind {
+    doc: FaultDoc {
+        name: "clock-bump",
+        what: "the target's clock jumps ahead or back, and to the truth again",
+        mechanism: clocks::MECHANISM,
+        needs: clocks::NEEDS,
+        verified: "measured in a program with the same clock, against the agent's; every process has the page",
+        colour: "#eeca3b",
+    },
+    lasts: Lasts { key: "for", default_ms: 4000, doc: "how long it is off" },
+    read,
+    trial: TrialSetup {
+        nodes: 1,
+        keys: "{ nodes: one, by: 1h, direction: ahead }",
+        target: None,
+        program: clocks::TELLERS,
+    },
+};
+
+/// How far clocks are off in practice, by orders of magnitude: names and limits (milliseconds).
+const TIERS: [(&str, i64, i64); 4] =
+    [("small", 1, 100), ("medium", 100, 2000), ("large", 2000, 60_000), ("huge", 60_000, 3_600_000)];
+
+/// Nobody's clock is off by more (a year); squares of it in nanoseconds are never formed.
+const BY_MAX: Duration = Duration::from_secs(365 * 86_400);
+
+/// Clocks that are off by a constant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockBump {
+    /// `small`, or the amount; for people.
+    pub tier: String,
+    /// Whose.
+    pub who: Who,
+    /// By how much, for every node of the cluster (milliseconds).
+    pub offsets_ms: Vec<i64>,
+    /// CLOCK_MONOTONIC, too.
+    pub monotonic: bool,
+}
+
+fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Make, ConfigError> {
+    let nodes = Selector::read(section, context, "minority")?;
+    let by = section.get(
+        "by",
+        Vec::<Duration>::new(),
+        "amounts, one after the other; without any, `tiers` are drawn from",
+    )?;
+    let all = TIERS.map(|(name, ..)| name.to_owned()).to_vec();
+    let doc = "small (up to 100ms), medium (2s), large (1m), huge (1h): one after the other, drawn for each node";
+    let names = section.get("tiers", all, doc)?;
+    let direction = Direction::read(section)?;
+    let monotonic = clocks::read_monotonic(section)?;
+    if by.iter().any(|by| *by < Duration::from_millis(1) || *by > BY_MAX) {
+        return Err(section.error("`by` must be from 1ms to a year"));
+    }
+    let mut tiers: Vec<(String, i64, i64)> =
+        by.iter().map(|by| (format_duration(*by), by.as_millis() as i64, by.as_millis() as i64)).collect();
+    if tiers.is_empty() {
+        for name in &names {
+            match TIERS.iter().find(|(known, ..)| known == name) {
+                Some(&(known, low, high)) => tiers.push((known.to_owned(), low, high)),
+                None => return Err(section.error(unknown("tier", name, TIERS.map(|(name, ..)| name)))),
+            }
+        }
+    }
+    if tiers.is_empty() {
+        return Err(section.error("`tiers` is empty: name at least one, or amounts in `by`"));
+    }
+    let count = context.nodes.len();
+    Ok(Box::new(move |turn, rng| {
+        let (tier, low, high) = &tiers[turn % tiers.len()];
+        let who = nodes.pick(rng);
+        // Evenly over orders of magnitude.
+        let (low, high) = (*low as f64, *high as f64);
+        let mut amount = || (low * (high / low).powf(rng.random::<f64>())).round() as i64;
+        let amounts: Vec<i64> = (0..count).map(|_| amount()).collect();
+        let offsets_ms = amounts.into_iter().map(|amount| direction.sign(amount, rng)).collect();
+        Planned::ClockBump(ClockBump { tier: tier.clone(), who, offsets_ms, monotonic })
+    }))
+}
+
+impl ClockBump {
+    /// The offset of the first node that is hit (seconds).
+    fn first_s(&self) -> f64 {
+        let node = self.who.nodes().first().copied().unwrap_or(0);
+        self.offset_ms(node) as f64 / 1e3
+    }
+
+    /// Of a node; a plan that came from a file may lack it.
+    fn offset_ms(&self, node: usize) -> i64 {
+        self.offsets_ms.get(node).copied().unwrap_or(1000)
+    }
+}
+
+#[async_trait]
+impl PlannedFault for ClockBump {
+    fn kind(&self) -> &'static FaultKind {
+        &KIND
+    }
+
+    fn detail(&self) -> &str {
+        &self.tier
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope::Nodes(&self.who)
+    }
+
+    fn preparations(&self, target: &dyn Target, _: &Node) -> Vec<Fault> {
+        clocks::preparations(target)
+    }
+
+    fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {
+        clocks::asks(at, hit.nodes(), self.monotonic, |node| ClockShift::Bump { offset_ms: self.offset_ms(node) })
+    }
+
+    async fn verify(&self, at: &At<'_>, hit: &Hit, evidence: &[Evidence]) -> anyhow::Result<Seen> {
+        clocks::verify(at, hit.nodes(), evidence)
+    }
+
+    fn holds_to_the_end(&self) -> bool {
+        true
+    }
+
+    async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {
+        clocks::gauge(lab, hit.nodes()).await
+    }
+
+    fn expected(&self) -> String {
+        format!("all programs {:+.1} s off (-1.5 s, +0.5 s), the truth before and after", self.first_s())
+    }
+
+    fn judge(&self, readings: &Readings) -> Result<(), String> {
+        let seconds = self.first_s();
+        if seconds.abs() < clocks::OFF_MIN {
+            return Err(format!("what is off by less than {} s cannot be told from the truth here", clocks::OFF_MIN));
+        }
+        clocks::judge(readings, |told| told.is_off_by(seconds) && told.goes_at(1.0))
+    }
+}
