@@ -19,6 +19,9 @@ pub enum Bug {
     /// A leader commits entries of earlier terms by counting copies (Raft, figure 8). It also appends no entry of its own
     /// at the start of its term, replicates only with its heartbeats and votes without pre-vote, which would all hide it
     CommitOldTerm,
+    /// A leader answers reads by itself while it holds a lease, judged by a clock that can be set: when the clock jumps
+    /// back, two leaders serve reads
+    ClockLease,
 }
 
 /// The bugs that are on.

@@ -20,6 +20,7 @@
 pub mod bug;
 pub mod http;
 pub mod kv;
+mod lease;
 pub mod metrics;
 mod node;
 pub mod peers;

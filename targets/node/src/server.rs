@@ -5,6 +5,7 @@
 
 use crate::bug::{Bug, Bugs};
 use crate::kv::{Applied, Request, Store};
+use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::peers::{PeerMessage, Peers};
 use crate::raft::{Action, Entry, Event, HardState, Index, Member, Message, Raft, Role, Snapshot, Term, Token};
@@ -14,7 +15,7 @@ use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 /// How often time is looked at.
@@ -131,6 +132,9 @@ pub struct Server {
     applied_term: Term,
     hard: HardState,
     bugs: Bugs,
+    /// Only with the planted bug `clock-lease`: leases, and when reads inside Raft came in.
+    lease: Lease,
+    asked: HashMap<Token, SystemTime>,
     snapshot_every: u64,
     peers: Peers,
     names: Vec<String>,
@@ -171,6 +175,7 @@ impl Server {
         let snapshot = recovered.log.snapshot().clone();
         let store = decode(&snapshot)?;
         let id = parts.config.id;
+        let lease = Lease::new(Duration::from_millis(parts.config.election_ms));
         Ok(Self {
             raft: Raft::new(parts.config, recovered.hard, recovered.log, 0),
             storage,
@@ -179,6 +184,8 @@ impl Server {
             applied_term: snapshot.term,
             hard: recovered.hard,
             bugs: parts.bugs,
+            lease,
+            asked: HashMap::new(),
             snapshot_every: parts.snapshot_every,
             peers: parts.peers,
             names: parts.names,
@@ -278,6 +285,13 @@ impl Server {
     /// Gives Raft a proposal, or a read when there is no data.
     fn submit(&mut self, data: Option<Arc<str>>, origin: Origin) {
         let token = self.token();
+        if data.is_none() && self.bugs.has(Bug::ClockLease) {
+            let now = SystemTime::now();
+            if self.raft.role() == Role::Leader && self.lease.holds(self.raft.term(), now) {
+                return self.read_at(origin, self.raft.commit());
+            }
+            self.asked.insert(token, now);
+        }
         self.origins.insert(token, origin);
         self.step(match data {
             Some(data) => Event::Propose { token, data },
@@ -307,6 +321,14 @@ impl Server {
     fn again_soon(&mut self, token: Token) {
         if let Some(waiting) = self.waiting.get_mut(&token) {
             waiting.next_try = Instant::now() + 4 * TICK;
+        }
+    }
+
+    /// A read that came from `origin` may be answered from what is applied up to `index`.
+    fn read_at(&mut self, origin: Origin, index: Index) {
+        match origin {
+            Origin::Local(token) => self.may_read(token, index),
+            Origin::Peer(peer, token) => self.peers.send(peer, PeerMessage::ReadIndex { token, index }),
         }
     }
 
@@ -410,17 +432,19 @@ impl Server {
                 }
             }
             Action::Refused { token } | Action::ReadFailed { token } => {
+                self.asked.remove(&token);
                 if let Some(origin) = self.origins.remove(&token) {
                     self.tell(origin, None);
                 }
             }
-            Action::ReadAt { token, index } => match self.origins.remove(&token) {
-                Some(Origin::Local(token)) => self.may_read(token, index),
-                Some(Origin::Peer(peer, token)) => {
-                    self.peers.send(peer, PeerMessage::ReadIndex { token, index });
+            Action::ReadAt { token, index } => {
+                if let Some(asked) = self.asked.remove(&token) {
+                    self.lease.grant(self.raft.term(), asked);
                 }
-                None => {}
-            },
+                if let Some(origin) = self.origins.remove(&token) {
+                    self.read_at(origin, index);
+                }
+            }
             Action::Say { what } => {
                 if what.starts_with("leader of") {
                     Metrics::add(&self.metrics.elections_won, 1);
