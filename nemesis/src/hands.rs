@@ -206,8 +206,12 @@ pub(crate) async fn evidence(control: &Control, request: Request) -> anyhow::Res
 }
 
 /// How long each of these ordered pairs takes to open a TCP connection now, there and back (microseconds); `None` for those
-/// that cannot, as when either direction is cut.
-pub(crate) async fn round_trips(cluster: &Cluster, pairs: &[(usize, usize)]) -> anyhow::Result<Vec<Option<u64>>> {
+/// that cannot, as when either direction is cut. Before that so many datagrams are sent there.
+pub(crate) async fn round_trips(
+    cluster: &Cluster,
+    pairs: &[(usize, usize)],
+    datagrams: u32,
+) -> anyhow::Result<Vec<Option<u64>>> {
     let mut by_node: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for &(from, to) in pairs {
         by_node.entry(from).or_default().push(to);
@@ -215,7 +219,8 @@ pub(crate) async fn round_trips(cluster: &Cluster, pairs: &[(usize, usize)]) -> 
     let probes = by_node.into_iter().map(|(from, others)| async move {
         let node = &cluster.nodes[from];
         let addresses = others.iter().map(|&o| SocketAddr::new(cluster.nodes[o].address, PROBE_PORT)).collect();
-        let request = Request::Probe { addresses, timeout_ms: PROBE_TIME_MAX.as_millis() as u64 };
+        let timeout_ms = PROBE_TIME_MAX.as_millis() as u64;
+        let request = Request::Probe { addresses, timeout_ms, datagrams };
         match node.control.call(request).await? {
             Reply::Probe(answers) => {
                 let took = others.into_iter().zip(answers).map(|(to, answer)| ((from, to), answer.ok()));
@@ -234,7 +239,7 @@ pub(crate) async fn unreachable(cluster: &Cluster) -> anyhow::Result<Vec<(usize,
     let nodes = 0..cluster.nodes.len();
     let pairs: Vec<_> =
         nodes.clone().flat_map(|a| nodes.clone().map(move |b| (a, b))).filter(|(a, b)| a != b).collect();
-    let took = round_trips(cluster, &pairs).await?;
+    let took = round_trips(cluster, &pairs, 0).await?;
     Ok(pairs.into_iter().zip(took).filter(|(_, took)| took.is_none()).map(|(pair, _)| pair).collect())
 }
 

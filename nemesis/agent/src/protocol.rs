@@ -92,12 +92,14 @@ pub enum Request {
         /// What to create.
         path: String,
     },
-    /// Try to open a TCP connection to each address, all at once. Answer: [`Reply::Probe`].
+    /// Send a few datagrams to each address, then try to open a TCP connection, to all at once. Answer: [`Reply::Probe`].
     Probe {
         /// `ip:port`.
         addresses: Vec<std::net::SocketAddr>,
         /// Give up after (milliseconds).
         timeout_ms: u64,
+        /// How many datagrams, so that there is something on the way.
+        datagrams: u32,
     },
     /// Inject a fault: ledger first, then the effect, then its verification. Injecting an id again is a no-op that
     /// answers the same. Answer: [`Reply::Fault`].

@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use squall_agent::faults::Fault;
 use squall_agent::faults::link::{Impairment, Link};
+use squall_agent::protocol::Request;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -259,6 +260,22 @@ fn both_ends_of_a_connection_are_reset() {
 }
 
 #[test]
+fn what_ends_in_the_router_is_refused() {
+    let Some(net) = net() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let mut agent = start(&net, root.path(), 0);
+    let ends_here = Link { pairs: vec![(Net::pair(false).0, "10.78.2.1".parse().unwrap())], impairment: CLOG, seed: 7 };
+    let never = Link { pairs: vec![Net::pair(false)], impairment: Impairment::Duplicate { probability: 2.0 }, seed: 7 };
+    for (link, expected) in [(ends_here, "10.78.2.1 ends here"), (never, "at most 1, not 2")] {
+        let inject = Request::Inject { id: "1-bad".to_owned(), fault: Fault::Link(link), lease_ms: 1000 };
+        let error = agent.ask(inject).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    assert_eq!((traces(&net), shaper(root.path())), (Vec::new(), None));
+    agent.shutdown();
+}
+
+#[test]
 fn packets_pass_as_soon_as_the_shaper_is_dead() {
     let Some(net) = net() else { return };
     let root = tempfile::tempdir().unwrap();
@@ -276,7 +293,8 @@ fn packets_pass_as_soon_as_the_shaper_is_dead() {
     assert!(!seen.verified && seen.seen.contains("packets pass"), "{seen:?}");
     // The next fault gets a shaper of its own, and the first one's end leaves it alone.
     agent.inject("2-duplicate", forth(false, Impairment::Duplicate { probability: 1.0 }));
-    agent.heal("1-loss");
+    let healed = agent.fault(Request::Heal { id: "1-loss".to_owned() });
+    assert!(!healed.verified && healed.seen.contains("before its end"), "{healed:?}");
     drain(&b);
     a.send(b"twice").unwrap();
     assert_eq!(drain(&b).len(), 2);
@@ -288,7 +306,7 @@ fn packets_pass_as_soon_as_the_shaper_is_dead() {
 #[test]
 fn random_kills_leave_nothing_behind() {
     let Some(net) = net() else { return };
-    let rounds = std::env::var("SQUALL_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
+    let rounds = std::env::var("SQUALL_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let (a, b) = net.sockets(false);
     for round in 0..rounds {

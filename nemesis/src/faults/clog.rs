@@ -137,10 +137,6 @@ impl PlannedFault for Clog {
         }
     }
 
-    fn holds_to_the_end(&self) -> bool {
-        true
-    }
-
     async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {
         self.clogged.gauge(lab, hit).await
     }

@@ -12,7 +12,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use squall_agent::faults::Fault;
 use squall_agent::faults::link::{Impairment, Link};
-use squall_agent::protocol::Evidence;
+use squall_agent::protocol::{Evidence, Request};
 use squall_harness::config::{ConfigError, Section};
 use squall_harness::nemesis::PlanContext;
 use std::time::Duration;
@@ -26,6 +26,15 @@ pub(super) const NEEDS: &str = "local cluster; /dev/net/tun";
 
 /// Shapes that take turns when a test names none.
 const SHAPES: [&str; 3] = ["one-way", "one", "full"];
+
+/// Packets to be hit by a fault that bites: none would come by chance once in 20,000 times.
+const HITS: f64 = 10.0;
+
+/// Most datagrams that are sent over a link for that.
+const DATAGRAMS_MAX: f64 = 300.0;
+
+/// Bytes of such a datagram, without headers.
+const DATAGRAM_LEN: u64 = 64;
 
 /// Links whose packets are impaired.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +68,30 @@ pub(super) fn read(
         let (shape, links) = links.pick(turn, rng);
         wrap(Impaired { shape, links, impairment, seed: rng.random() })
     }))
+}
+
+impl Impaired {
+    /// Datagrams that are sent over each of so many links to see it bite: some ten are to be hit, or a burst used up.
+    fn datagrams(&self, links: usize) -> u32 {
+        let all = match self.impairment {
+            Impairment::Rate { burst_bytes, .. } => links as f64 * (burst_bytes / DATAGRAM_LEN + 10) as f64,
+            _ => self.impairment.probability().map_or(0.0, |probability| HITS / probability),
+        };
+        (all / links.max(1) as f64).ceil().min(DATAGRAMS_MAX) as u32
+    }
+
+    /// Whether none hit among those would be more than bad luck.
+    fn is_certain_of_hits(&self, links: usize) -> bool {
+        let sent = f64::from(self.datagrams(links)) * links as f64;
+        match self.impairment {
+            Impairment::Loss { probability, burst } => sent * probability >= HITS * burst,
+            Impairment::Corrupt { probability, .. }
+            | Impairment::Duplicate { probability }
+            | Impairment::Reorder { probability, .. } => sent * probability >= HITS,
+            // Datagrams are no TCP connections; what a rate of many Gbit/s lets pass is no matter of a few packets.
+            _ => false,
+        }
+    }
 }
 
 #[async_trait]
@@ -95,8 +128,8 @@ impl PlannedFault for Impaired {
 
     async fn verify(&self, at: &At<'_>, hit: &Hit, evidence: &[Evidence]) -> anyhow::Result<Seen> {
         let mut seen = Seen::verified(evidence)?;
-        // Whatever the target says over these links or not, this is said: the shaper has something to decide on.
-        let answers = hands::round_trips(at.cluster, hit.links()).await?;
+        // Whatever the target says over these links or not, this is said: there is something to hit.
+        let answers = hands::round_trips(at.cluster, hit.links(), self.datagrams(hit.links().len())).await?;
         let answered: Vec<u64> = answers.iter().flatten().copied().collect();
         let ms = |us: u64| us as f64 / 1e3;
         match self.impairment {
@@ -117,14 +150,22 @@ impl PlannedFault for Impaired {
                 }
                 seen.words = format!("{} probes got no answer", answers.len());
             }
-            _ => seen.words = format!("{} of {} probes got an answer", answered.len(), answers.len()),
+            _ => {
+                let mut hits = 0;
+                for ask in self.asks(at, hit) {
+                    let measure = Request::Measure { id: at.id.to_owned() };
+                    hits += hands::evidence(&ask.control, measure).await?.count;
+                }
+                seen.words = format!("{hits} {} so far", self.impairment.unit());
+                // Where something else cuts a link, nothing comes to the shaper.
+                let is_open = answered.len() == answers.len();
+                if hits == 0 && is_open && self.is_certain_of_hits(hit.links().len()) {
+                    bail!("{}", seen.words);
+                }
+            }
         }
         seen.count(hit.links().len() as u64, "links impaired");
         Ok(seen)
-    }
-
-    fn holds_to_the_end(&self) -> bool {
-        true
     }
 
     async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {

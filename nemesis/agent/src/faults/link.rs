@@ -247,8 +247,12 @@ mod effect {
                 helper::stop(at.state, SHAPER.0, SHAPER.1)?;
                 rules::forget_back()?;
             }
-            let (hit, unit) = (counters.map_or(0, |counters| counters.hit), self.impairment.unit());
-            Ok(Evidence::new(true, format!("{hit} {unit}"), hit, unit))
+            let unit = self.impairment.unit();
+            Ok(match counters {
+                Some(counters) => Evidence::new(true, format!("{} {unit}", counters.hit), counters.hit, unit),
+                // It is gone, but nobody knows since when.
+                None => Evidence::new(false, "the shaper had let go of it before its end", 0, unit),
+            })
         }
     }
 

@@ -86,8 +86,8 @@ fn answer(state: &State, request: Request, payload: &[u8]) -> Answer {
             files::make_dir(state, &path)?;
             plain(Reply::Done)
         }
-        Request::Probe { addresses, timeout_ms } => {
-            plain(Reply::Probe(probe::probe(&addresses, Duration::from_millis(timeout_ms))))
+        Request::Probe { addresses, timeout_ms, datagrams } => {
+            plain(Reply::Probe(probe::probe(&addresses, datagrams, Duration::from_millis(timeout_ms))))
         }
         Request::Inject { id, fault, lease_ms } => {
             let _lock = locked()?;

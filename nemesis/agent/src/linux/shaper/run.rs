@@ -20,6 +20,9 @@ use std::time::Duration;
 /// not wait for the last (some 50 µs).
 const BATCH: usize = 64;
 
+/// Before all others (setpriority(2)).
+const NICE: i32 = -20;
+
 /// How often leases are looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -41,13 +44,21 @@ struct Shaper {
 pub(crate) fn run(here: &Here<'_>) -> anyhow::Result<()> {
     let tun = Tun::open()?;
     let listener = control::listen(here.state).context("cannot listen for the agent")?;
-    // The kernel may let timers of ordinary processes ring up to 50 µs late, to save power.
-    let _ = nix::sys::prctl::set_timerslack(1);
     let state = here.state.clone();
     std::thread::spawn(move || watch_leases(&state));
+    be_punctual();
     let mut shaper = Shaper { tun, links: Links::default(), buffer: vec![0; PACKET_LEN_MAX], out: Vec::new() };
     here.ready()?;
     shaper.live(&listener)
+}
+
+/// The nodes work hard on the same processors, but a wire does not wait for them. Where we may not, packets are later.
+fn be_punctual() {
+    // The kernel may let timers of ordinary processes ring up to 50 µs late, to save power.
+    let _ = nix::sys::prctl::set_timerslack(1);
+    let _ = rustix::process::setpriority_process(None, NICE);
+    // Where sessions are scheduled as groups, that one counts (sched(7)).
+    let _ = std::fs::write("/proc/self/autogroup", NICE.to_string());
 }
 
 fn now() -> Nanos {
