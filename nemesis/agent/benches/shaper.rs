@@ -23,7 +23,7 @@ fn main() {
 #[cfg(target_os = "linux")]
 mod bench {
     use super::support::agent::Agent;
-    use super::support::net::Net;
+    use super::support::net::{self, Net};
     use nix::time::{ClockId, clock_gettime};
     use squall_agent::faults::Fault;
     use squall_agent::faults::link::{Impairment, Link};
@@ -108,7 +108,7 @@ mod bench {
         let size = (256 << 20) as usize;
         nix::sys::socket::setsockopt(&to.as_fd(), nix::sys::socket::sockopt::RcvBufForce, &size).expect("we are root");
         to.set_read_timeout(Some(Duration::from_millis(500))).expect("not zero");
-        let receiver = std::thread::spawn(move || receive(&to));
+        let receiver = std::thread::spawn(move || arrivals(&to));
         let begun = Instant::now();
         let mut sent = 0;
         let mut packet = [0; LEN];
@@ -130,11 +130,11 @@ mod bench {
         Outcome { sent, send_s, took_ns, receive_s }
     }
 
-    fn receive(to: &UdpSocket) -> (Vec<u64>, f64) {
+    fn arrivals(to: &UdpSocket) -> (Vec<u64>, f64) {
         let mut took = Vec::with_capacity(1 << 20);
         let mut packet = [0; LEN];
         let (mut first, mut last) = (None, 0);
-        while let Ok(LEN) = to.recv(&mut packet) {
+        while let Ok(LEN) = net::receive(to, &mut packet) {
             let now = now_ns();
             let sent = u64::from_le_bytes(packet[..8].try_into().expect("8 bytes"));
             took.push(now.saturating_sub(sent));

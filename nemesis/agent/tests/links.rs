@@ -16,7 +16,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::agent::Agent;
-use support::net::Net;
+use support::net::{Net, receive};
 
 /// Nothing came for this long: nothing comes.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -59,7 +59,7 @@ fn drain(socket: &UdpSocket) -> Vec<Vec<u8>> {
     socket.set_read_timeout(Some(SILENCE)).unwrap();
     let mut buffer = [0; 2000];
     let mut all = Vec::new();
-    while let Ok(len) = socket.recv(&mut buffer) {
+    while let Ok(len) = receive(socket, &mut buffer) {
         all.push(buffer[..len].to_vec());
     }
     all
@@ -73,9 +73,9 @@ fn round_trip(a: &UdpSocket, b: &UdpSocket) -> Duration {
         b.set_read_timeout(Some(PATIENCE)).unwrap();
         let begun = Instant::now();
         a.send(b"there").unwrap();
-        b.recv(&mut buffer).unwrap();
+        receive(b, &mut buffer).unwrap();
         b.send(b"and back").unwrap();
-        a.recv(&mut buffer).unwrap();
+        receive(a, &mut buffer).unwrap();
         begun.elapsed()
     };
     std::iter::repeat_with(once).take(3).min().unwrap()
@@ -210,7 +210,7 @@ fn a_narrow_link_is_narrow() {
     send(&a, (0..40).map(|_| vec![0; 1000]));
     b.set_read_timeout(Some(PATIENCE)).unwrap();
     for _ in 0..40 {
-        b.recv(&mut [0; 1000]).unwrap();
+        receive(&b, &mut [0; 1000]).unwrap();
     }
     assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
     agent.heal("1-rate");
@@ -287,7 +287,7 @@ fn packets_pass_as_soon_as_the_shaper_is_dead() {
     kill_9(shaper(root.path()).unwrap());
     wait_for("packets to pass", || {
         a.send(b"passes").unwrap();
-        b.recv(&mut [0; 10]).is_ok()
+        receive(&b, &mut [0; 10]).is_ok()
     });
     let seen = agent.measure("1-loss");
     assert!(!seen.verified && seen.seen.contains("packets pass"), "{seen:?}");

@@ -164,7 +164,8 @@ fn udp(to: SocketAddr, count: u32, gap: Duration, len: usize) -> anyhow::Result<
                     report.damaged += 1;
                 }
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+            // Refused by the other kernel, or told that this process was stopped for a while: neither is an answer.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::Interrupted) => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 if sending.is_finished() {
                     break;

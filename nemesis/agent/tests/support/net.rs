@@ -105,3 +105,13 @@ impl Net {
         (at_a, at_b)
     }
 }
+
+/// The next datagram. A process that was stopped and goes on (by a debugger, a freezer) is told so by an error, which is none.
+pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match socket.recv(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            received => return received,
+        }
+    }
+}
