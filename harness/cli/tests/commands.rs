@@ -35,6 +35,22 @@ fn verdicts_have_their_exit_codes() {
 }
 
 #[test]
+fn streams_are_judged_like_files() {
+    let dir = tempfile::tempdir().unwrap();
+    for (history, code, word) in [(VALID, 0, "VALID"), (INVALID, 1, "INVALID"), (NOTHING, 2, "UNKNOWN")] {
+        let file = write(dir.path(), "h.edn", history.as_bytes());
+        let lines = squall(&["export", &file, "--format", "jsonl"]).stdout;
+        let lines = write(dir.path(), "h.jsonl", &lines);
+        let output = squall(&["check", &lines, "--model", "register", "--stream"]);
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).starts_with(word), "{}", text(&output.stdout));
+        assert_eq!(text(&output.stderr).contains("from event 3 on"), code == 1, "{}", text(&output.stderr));
+        // Not every format can be streamed.
+        assert_eq!(squall(&["check", &file, "--stream"]).status.code(), Some(64));
+    }
+}
+
+#[test]
 fn an_export_checks_like_the_original() {
     let dir = tempfile::tempdir().unwrap();
     let file = write(dir.path(), "h.edn", INVALID.as_bytes());
