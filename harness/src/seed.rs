@@ -12,6 +12,11 @@ use rand_chacha::ChaCha8Rng;
 pub struct Seed(pub u64);
 
 impl Seed {
+    /// One that nobody chose, short enough to be typed.
+    pub fn fresh() -> Seed {
+        Seed(rand::random_range(0..10_000_000_000))
+    }
+
     /// The stream called `label`.
     pub fn stream(self, label: &str) -> ChaCha8Rng {
         // FNV-1a spreads labels; ChaCha's own key schedule does the mixing.

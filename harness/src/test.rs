@@ -93,7 +93,7 @@ impl Test {
         let times = Times::read(&mut top)?;
         let check = read_check(top.section("check")?)?;
         let seed = top.optional::<u64>("seed", SEED_DOC)?;
-        let seed = Seed(overrides.seed.or(seed).unwrap_or_else(fresh_seed));
+        let seed = Seed(overrides.seed.or(seed).unwrap_or_else(|| Seed::fresh().0));
         let faults_doc = top.raw("nemesis", "list of faults", NEMESIS_DOC)?;
         top.finish()?;
         if target.clients(workload.name()).is_none() {
@@ -166,10 +166,6 @@ const SEED_DOC: &str = "root of everything random in the run; printed and saved 
 const NEMESIS_DOC: &str = "faults to inject, each `fault: { keys }`; see `squall list` and `squall describe FAULT`";
 
 /// A seed short enough to be read out loud.
-fn fresh_seed() -> u64 {
-    rand::random_range(0..10_000_000_000)
-}
-
 struct Times {
     duration: Duration,
     op_timeout: Duration,

@@ -23,7 +23,7 @@ pub use register::{Register, RegisterOp};
 pub use set::{Set, SetOp};
 
 use crate::{HistoryError, Op, Outcome, Value};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::hash::Hash;
 
 /// What a `fail` completion of a compare-and-set says.
@@ -156,6 +156,18 @@ impl ModelKind {
     pub fn names() -> String {
         let names: Vec<&str> = Self::ALL.iter().map(|kind| kind.as_str()).collect();
         format!("{}, semaphore:N, queue:CAPACITY, multi-register:INITIAL", names.join(", "))
+    }
+}
+
+impl fmt::Display for ModelKind {
+    /// What [`ModelKind::parse`] reads back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MultiRegister(Some(initial)) => write!(f, "{}:{initial}", self.as_str()),
+            Self::Queue(Some(capacity)) => write!(f, "{}:{capacity}", self.as_str()),
+            Self::Semaphore(permits) => write!(f, "{}:{permits}", self.as_str()),
+            _ => f.write_str(self.as_str()),
+        }
     }
 }
 

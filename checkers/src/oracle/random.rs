@@ -41,8 +41,8 @@ pub fn random_case(model: ModelKind, seed: u64, number: u64) -> Case {
     };
     let mut events: Vec<Event> = load.simulate().collect();
     if load.violation.is_none() && rng.random_range(0..3) > 0 {
-        for _ in 0..rng.random_range(1..=3) {
-            change(model, &mut events, &mut rng);
+        for round in 0..rng.random_range(1..=3) {
+            change(model, round, &mut events, &mut rng);
         }
     }
     for (index, event) in events.iter_mut().enumerate() {
@@ -53,7 +53,7 @@ pub fn random_case(model: ModelKind, seed: u64, number: u64) -> Case {
 }
 
 /// Something small, after which the history is as well formed as before.
-fn change(model: ModelKind, events: &mut [Event], rng: &mut ChaCha8Rng) {
+fn change(model: ModelKind, round: u32, events: &mut [Event], rng: &mut ChaCha8Rng) {
     let at = rng.random_range(0..events.len());
     match (rng.random_range(0..6), events[at].kind) {
         (0..3, EventKind::Ok) => {
@@ -65,7 +65,9 @@ fn change(model: ModelKind, events: &mut [Event], rng: &mut ChaCha8Rng) {
         (3, EventKind::Ok) => events[at].kind = EventKind::Fail,
         (4, EventKind::Ok) => {
             // Never heard of: its process goes on under another name.
-            let (process, renamed) = (events[at].process, events[at].process.wrapping_add(1000));
+            let process = events[at].process;
+            // Each round its own name.
+            let renamed = process.wrapping_add(1000 << round);
             events[at].kind = EventKind::Info;
             events[at + 1..].iter_mut().filter(|event| event.process == process).for_each(|e| e.process = renamed);
         }

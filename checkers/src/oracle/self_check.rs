@@ -116,6 +116,23 @@ pub struct Mismatch {
     pub fail_means: FailMeans,
 }
 
+impl Tally {
+    /// Both together.
+    pub fn add(&mut self, other: Self) {
+        let sum = |into: &mut Vec<u64>, from: Vec<u64>| {
+            into.resize(into.len().max(from.len()), 0);
+            into.iter_mut().zip(from).for_each(|(into, from)| *into += from);
+        };
+        self.valid += other.valid;
+        self.invalid += other.invalid;
+        self.empty += other.empty;
+        sum(&mut self.judged, other.judged);
+        sum(&mut self.wrong, other.wrong);
+        self.mismatches.extend(other.mismatches);
+        self.mismatches.truncate(MISMATCHES_MAX);
+    }
+}
+
 impl SelfCheck {
     /// Runs the cases with these numbers, adding to `tally`.
     pub fn run(&self, paths: &[&Path], numbers: Range<u64>, tally: &mut Tally) {

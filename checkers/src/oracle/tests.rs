@@ -51,3 +51,13 @@ fn every_path_agrees_with_the_definition() {
         assert!((0.25..0.8).contains(&share), "{model:?}: {share:.2} are linearizable");
     }
 }
+
+/// The check can fail: a path that always says the same is found out.
+#[test]
+fn a_wrong_path_is_found_out() {
+    let blind = Path { name: "blind", judge: |_, _, _| Ok(crate::Verdict::Valid) };
+    let mut tally = Tally::default();
+    SelfCheck { model: ModelKind::Kv, seed: 1 }.run(&[&PATHS[0], &blind], 0..200, &mut tally);
+    assert_eq!((tally.wrong[0], tally.wrong[1]), (0, tally.invalid));
+    assert!(tally.invalid > 20 && tally.mismatches.iter().all(|mismatch| mismatch.path == "blind"));
+}

@@ -11,6 +11,7 @@ mod heal;
 mod inspect;
 mod nemesis;
 mod run;
+mod self_check;
 mod show;
 mod stream;
 
@@ -55,6 +56,8 @@ enum Command {
     Nemesis(nemesis::Args),
     /// Measure the harness itself
     Bench(bench::Args),
+    /// Hold every checker against brute force, on random small histories
+    SelfCheck(self_check::Args),
     /// What runs on a node (started by squall)
     Agent(squall_agent::AgentArgs),
     /// A node of squall's own replicated store
@@ -93,6 +96,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Heal(args) => heal::run(&args).map_err(|error| (failure_code(&error), error)),
         Command::Nemesis(args) => nemesis::run(&args, &registry).map_err(|error| (failure_code(&error), error)),
         Command::Bench(args) => as_failure(bench::run(&args)),
+        Command::SelfCheck(args) => as_usage(self_check::run(&args)),
         Command::Agent(args) => as_failure(squall_agent::main(args)),
         Command::Node(args) => as_failure(squall_node::main(args)),
     };

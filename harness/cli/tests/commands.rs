@@ -97,3 +97,16 @@ fn bad_input_is_one_sentence_and_exit_code_64() {
     assert_eq!(squall(&["check", &empty]).status.code(), Some(2));
     assert_ne!(squall(&["check", &twice]).status.code(), Some(0));
 }
+
+#[test]
+fn the_self_check_says_what_it_did() {
+    let output = squall(&["self-check", "--cases", "200", "--seed", "7"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+    assert!(said.starts_with("seed 7\n") && said.ends_with("no mismatch\n"), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("semaphore:2 ")), "{said}");
+    for bad in [["--model", "kvv"], ["--engine", "magic"], ["--for", "soon"]] {
+        let output = squall(&["self-check", bad[0], bad[1]]);
+        assert_eq!(output.status.code(), Some(64), "{bad:?}: {}", text(&output.stderr));
+    }
+}
