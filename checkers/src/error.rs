@@ -42,7 +42,9 @@ pub enum HistoryError {
         message: String,
     },
     /// Nothing in the content says which format this is.
-    #[error("this is no history in any known format (history file, JSON Lines, EDN, Jepsen log, object log): {0}")]
+    #[error(
+        "this is no history in any known format (history file, JSON Lines, EDN, Jepsen log, object log, Porcupine JSON): {0}"
+    )]
     UnknownFormat(String),
     /// Indexes must be dense from 0.
     #[error("event with index {found} where index {expected} was expected: the history has a gap or is out of order")]
@@ -102,6 +104,14 @@ pub enum HistoryError {
         expected: String,
         /// Operation and key of the completion.
         found: String,
+    },
+    /// What was stated about an unfinished operation does not fit the history.
+    #[error("evidence about index {index}: {message}")]
+    Evidence {
+        /// Of the invocation that was named.
+        index: u64,
+        /// What does not fit.
+        message: String,
     },
     /// An operation that the model does not know, or with an argument it cannot have.
     #[error("index {index}: {message}")]

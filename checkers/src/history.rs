@@ -362,6 +362,12 @@ impl<'h> Ops<'h> {
         self.pairs.is_empty()
     }
 
+    /// The operation that is invoked at this index.
+    pub fn invoked_at(&self, index: usize) -> Option<Op<'h>> {
+        let found = self.pairs.binary_search_by_key(&index, |&(call, _)| call as usize);
+        found.ok().and_then(|at| self.get(at))
+    }
+
     /// The `at`-th operation in the order of invocations.
     pub fn get(&self, at: usize) -> Option<Op<'h>> {
         let &(call, completion) = self.pairs.get(at)?;

@@ -23,7 +23,7 @@ pub use export::{export_edn, export_jsonl};
 pub use format::{HistoryReader, HistoryWriter, Truncated};
 pub use history::{History, Op, Ops, Outcome};
 pub use import::{EventStream, Format, ImportOptions, detect, read_any, read_text};
-pub use linear::{CheckOptions, EngineChoice};
+pub use linear::{CheckOptions, EngineChoice, Evidence};
 pub use model::{FailMeans, ModelKind};
 pub use sym::Sym;
 pub use verdict::{CheckResult, CheckStats, Explanation, KeyResult, OpLine, Verdict, seconds};

@@ -6,6 +6,7 @@
 //! | JSON Lines | `{"index":0,"type":"invoke",…}` a line |
 //! | Jepsen EDN | `{:type :invoke, :process 0, …}` a line, or one vector or list of such maps |
 //! | Jepsen log | `INFO  jepsen.util - 0 :invoke :read nil`, tab separated |
+//! | Porcupine JSON | `[{"ClientId":0,"Input":…,"Call":1,"Output":…,"Return":2},…]`, or one a line |
 //! | object log | `[1] call push(x)`, `[1] return y` |
 //!
 //! Indexes of formats without dense ones are assigned in the order of the lines.
@@ -14,6 +15,7 @@ mod edn;
 mod jepsen;
 mod jepsen_log;
 mod objects;
+mod porcupine;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -44,12 +46,17 @@ pub enum Format {
     JepsenLog,
     /// Calls and returns of a concurrent object.
     ObjectLog,
+    /// Porcupine's operations as JSON.
+    Porcupine,
 }
 
 /// Recognises a format by the first line that says something.
 pub fn detect(bytes: &[u8]) -> Option<Format> {
     if bytes.starts_with(&ZSTD_MAGIC) {
         return Some(Format::History);
+    }
+    if porcupine::looks_like(bytes) {
+        return Some(Format::Porcupine);
     }
     let first = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).find(|line| {
         // Comments of object logs and of EDN; a set, a tag or a discarded form is not one.
@@ -61,7 +68,7 @@ pub fn detect(bytes: &[u8]) -> Option<Format> {
         Some(Format::JsonLines)
     } else if objects::looks_like(first) {
         Some(Format::ObjectLog)
-    } else if jepsen_log::looks_like(first) {
+    } else if jepsen_log::looks_like(first) || jepsen_log::holds(bytes, first) {
         Some(Format::JepsenLog)
     } else if matches!(first[0], b'{' | b'[' | b'(' | b'#') {
         Some(Format::Edn)
@@ -102,6 +109,7 @@ pub fn read_text(bytes: &[u8], options: &ImportOptions) -> Result<History, Histo
         Some(Format::Edn) => jepsen::read(bytes, options),
         Some(Format::JepsenLog) => jepsen_log::read(bytes),
         Some(Format::ObjectLog) => objects::read(bytes),
+        Some(Format::Porcupine) => porcupine::read(bytes),
         Some(Format::History) | None => {
             let start = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
             Err(HistoryError::UnknownFormat(match start.lines().find(|line| !line.trim().is_empty()) {

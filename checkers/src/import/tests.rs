@@ -19,7 +19,10 @@ fn lines(text: &str) -> Vec<String> {
 
 #[test]
 fn formats_are_recognised_by_content() {
-    let table: [(&str, Option<Format>); 14] = [
+    let table: [(&str, Option<Format>); 17] = [
+        ("[\n {\"ClientId\": 0}]", Some(Format::Porcupine)),
+        ("{\"clientid\": 0, \"input\": {}, \"call\": 1}", Some(Format::Porcupine)),
+        ("[\n {:type :ok}]", Some(Format::Edn)),
         ("{\"type\":\"ok\"}", Some(Format::JsonLines)),
         ("\n { \"type\":\"ok\"}", Some(Format::JsonLines)),
         ("{:type :ok}", Some(Format::Edn)),
@@ -73,6 +76,69 @@ fn jepsen_log_lines() {
     assert_eq!(lines("0\t:ok\t:read\t[1"), ["line 1, column 13: the bracket that opens here is never closed"]);
 }
 
+/// Later versions: a date, the thread, tabs; and lines before the first event.
+#[test]
+fn later_jepsen_logs() {
+    let text = "2024-05-01 12:00:00,001{GMT}\tINFO\t[jepsen test runner] jepsen.core: Running test\n\
+                2024-05-01 12:00:00,002{GMT}\tINFO\t[jepsen worker 3] jepsen.util: 3\t:invoke\t:read\tnil\n\
+                2024-05-01 12:00:00,003{GMT}\tINFO\t[jepsen worker 3] jepsen.util: 3\t:ok\t:read\t4\n";
+    assert_eq!(lines(text), ["invoke p3 read nil nil", "ok p3 read nil 4"]);
+    assert_eq!(detect(b"INFO  jepsen.core - Running\nINFO  jepsen.util - 0\t:ok\t:read\t1"), Some(Format::JepsenLog));
+    assert_eq!(detect(b"INFO  hello\nINFO  world"), None);
+    let bad = "INFO  jepsen.util - x\t:ok\t:read\t1";
+    assert_eq!(detect(bad.as_bytes()), None);
+    let text = format!("0\t:invoke\t:read\tnil\n{bad}\n");
+    assert_eq!(lines(&text), ["line 2, column 21: `x` is neither a process number nor `:nemesis`"]);
+    let text = "0\t:invoke\t:read\tnil\nINFO  jepsen.util - 0\t:okay\t:read\t1\n";
+    assert_eq!(lines(text), ["line 2, column 23: unknown type `:okay`"]);
+}
+
+#[test]
+fn porcupine_operations() {
+    let kv = r#"[{"ClientId":0,"Input":{"Op":1,"Key":"x","Value":"a"},"Call":10,"Output":{"Value":""},"Return":20},
+                 {"ClientId":1,"Input":{"op":"get","key":"x"},"Call":15,"Output":{"value":"a"},"Return":30},
+                 {"ClientId":1,"Input":{"op":2,"key":"x","value":"b"},"Call":30,"Output":null,"Return":null}]"#;
+    assert_eq!(
+        lines(kv),
+        ["invoke p0 put x a", "invoke p1 get x nil", "ok p0 put x ", "invoke p2 append x b", "ok p1 get x a",]
+    );
+    let etcd = r#"{"ClientId":0,"Input":{"Op":1,"Arg1":3},"Call":-5,"Output":{"Unknown":true},"Return":2}
+{"ClientId":0,"Input":{"Op":2,"Arg1":3,"Arg2":4},"Call":3,"Output":{"Ok":false},"Return":4}
+{"ClientId":0,"Input":{"Op":0,"Arg1":0},"Call":6,"Output":{"Exists":true,"Value":3},"Return":7}"#;
+    assert_eq!(
+        lines(etcd),
+        [
+            "invoke p0 write nil 3",
+            "info p0 write nil nil",
+            "invoke p1 cas nil [3 4]",
+            "fail p1 cas nil nil",
+            "invoke p1 read nil nil",
+            "ok p1 read nil 3",
+        ]
+    );
+    let register = r#"[ {"Input":{"Op":false,"Value":7},"Call":1,"Return":2},
+                        {"Input":{"Op":true},"Call":3,"Output":7,"Return":4} ]"#;
+    assert_eq!(
+        lines(register),
+        ["invoke p0 write nil 7", "ok p0 write nil nil", "invoke p0 read nil nil", "ok p0 read nil 7"]
+    );
+    let table = [
+        ("[{\"Input\":{\"op\":7},\"Call\":1}]", "line 1, column 29: `op` is 0, 1 or 2 when it is a number, not 7"),
+        (
+            "[{\"Input\":{},\"Call\":1}]",
+            "line 1, column 23: an `Input` needs an `op` (a name, a truth value, or 0, 1, 2)",
+        ),
+        ("{\"Input\":{\"op\":1},\"Call\":1}\n\n{\"Input\":3", "line 3, column 10: EOF while parsing an object"),
+        (
+            "{\"Input\":{\"op\":1},\"Call\":1}\n{\"Input\":{\"op\":1},\"Call\":3,\"Return\":2}",
+            "line 2, column 1: the operation returns before it is called",
+        ),
+    ];
+    for (text, expected) in table {
+        assert_eq!(lines(text), [expected], "{text}");
+    }
+}
+
 #[test]
 fn object_logs() {
     let text = "# @object atomic-stack\n[1] call add(a)\n   [2] call remove\n[1] return\n   [2] return empty\n[3] call pop()\n";
@@ -94,11 +160,11 @@ fn what_is_wrong_is_said_with_its_place() {
     let table = [
         (
             "hello",
-            "this is no history in any known format (history file, JSON Lines, EDN, Jepsen log, object log): it starts with \"hello\"",
+            "this is no history in any known format (history file, JSON Lines, EDN, Jepsen log, object log, Porcupine JSON): it starts with \"hello\"",
         ),
         (
             "",
-            "this is no history in any known format (history file, JSON Lines, EDN, Jepsen log, object log): it is empty",
+            "this is no history in any known format (history file, JSON Lines, EDN, Jepsen log, object log, Porcupine JSON): it is empty",
         ),
         (
             "{:type :ok :f :a}\n  {:type :okay, :f :a}",

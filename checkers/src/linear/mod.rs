@@ -15,6 +15,7 @@
 
 mod columns;
 mod engines;
+mod evidence;
 mod explain;
 mod intervals;
 #[cfg(test)]
@@ -39,6 +40,8 @@ use crate::verdict::{CheckResult, CheckStats, KeyResult, Verdict};
 use crate::{History, HistoryError, Ops, Outcome, Value};
 use columns::Columns;
 use engines::Engine;
+pub use evidence::Evidence;
+use evidence::Timeline;
 pub(crate) use problem::FastMap;
 use problem::{Budget, Decided, Decision, Item, NEVER};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -74,6 +77,8 @@ pub struct CheckOptions {
     pub fail_means: FailMeans,
     /// Which engine decides.
     pub engine: EngineChoice,
+    /// What is known from elsewhere about operations that were never answered.
+    pub evidence: Vec<Evidence>,
     /// Whether to look for a small set of operations that contradict each other in keys that are not linearizable: takes
     /// longer than the decision.
     pub explain: bool,
@@ -88,6 +93,7 @@ impl Default for CheckOptions {
             threads: 0,
             fail_means: FailMeans::NoEffect,
             engine: EngineChoice::Auto,
+            evidence: Vec::new(),
             explain: true,
         }
     }
@@ -204,14 +210,21 @@ impl<O> Key<O> {
         sources: &[u32],
         model: &M,
         fail_means: FailMeans,
+        timeline: Option<&Timeline>,
     ) -> Result<Self, HistoryError> {
         let mut key = Self { items: Vec::with_capacity(sources.len()), sources: Vec::with_capacity(sources.len()) };
         for &source in sources {
             let Some(op) = ops.get(source as usize) else { continue };
             if let Some(model_op) = model.view(&op, fail_means)? {
-                let ret = op.completion_index().filter(|_| op.outcome() != Outcome::Unfinished);
-                let ret = ret.map_or(NEVER, |index| index as u32);
-                key.items.push(Item { op: model_op, call: op.call_index() as u32, ret });
+                let position = |index: usize| timeline.map_or(index as u32, |timeline| timeline.position(index as u32));
+                let ret = match (op.completion_index().filter(|_| op.outcome() != Outcome::Unfinished), timeline) {
+                    (Some(index), _) => Some(position(index)),
+                    (None, Some(timeline)) => timeline.unfinished(op.call_index() as u32),
+                    (None, None) => Some(NEVER),
+                };
+                // What is known never to have happened is left out.
+                let Some(ret) = ret else { continue };
+                key.items.push(Item { op: model_op, call: position(op.call_index()), ret });
                 key.sources.push(source);
             }
         }
@@ -223,6 +236,10 @@ fn check_model<M: Engine>(history: &History, model: &M, options: &CheckOptions) 
     let ops = history.ops()?;
     let mut stats = CheckStats { ops: ops.len() as u64, ..CheckStats::default() };
     stats.ops_ok = ops.iter().filter(|op| op.outcome() == Outcome::Ok).count() as u64;
+    let timeline = match &options.evidence[..] {
+        [] => None,
+        evidence => Some(Timeline::new(&ops, history, evidence)?),
+    };
     let keys = ops.by_key();
     stats.keys = keys.len() as u64;
     let threads = match options.threads {
@@ -239,6 +256,7 @@ fn check_model<M: Engine>(history: &History, model: &M, options: &CheckOptions) 
         keys: &keys,
         order,
         options,
+        timeline: timeline.as_ref(),
         budget: Budget {
             deadline: options.deadline,
             memory_max: options.memory_max / threads as u64,
@@ -275,6 +293,7 @@ struct Job<'c, 'h, M: Engine> {
     /// Which key comes how many-th.
     order: Vec<u32>,
     options: &'c CheckOptions,
+    timeline: Option<&'c Timeline>,
     budget: Budget,
     next: AtomicUsize,
     configurations: AtomicU64,
@@ -317,7 +336,7 @@ impl<M: Engine> Job<'_, '_, M> {
     }
 
     fn check_key(&self, name: &Value, sources: &[u32]) -> Result<KeyResult, HistoryError> {
-        let key = || Key::new(self.ops, sources, self.model, self.options.fail_means);
+        let key = || Key::new(self.ops, sources, self.model, self.options.fail_means, self.timeline);
         let (decided, ops, known) = match self.decide_columns(sources) {
             Some((decided, ops)) => (decided, ops, None),
             None => {
@@ -350,6 +369,9 @@ impl<M: Engine> Job<'_, '_, M> {
                     result.explanation =
                         explain::explain(self.model, &result.key, &key.items, source, &all, &self.budget);
                 }
+                if let (Some(explanation), Some(timeline)) = (&mut result.explanation, self.timeline) {
+                    explanation.prefix_index = u64::from(timeline.index(explanation.prefix_index as u32));
+                }
                 if let Some(explanation) = &result.explanation {
                     result.reason = Some(explanation.why.clone());
                 }
@@ -359,7 +381,8 @@ impl<M: Engine> Job<'_, '_, M> {
     }
 
     fn decide_columns(&self, sources: &[u32]) -> Option<(Decided, usize)> {
-        if self.options.engine != EngineChoice::Auto {
+        // Columns know nothing of evidence.
+        if self.options.engine != EngineChoice::Auto || self.timeline.is_some() {
             return None;
         }
         let columns = Columns { ops: self.ops, sources, fail_means: self.options.fail_means };

@@ -412,7 +412,7 @@ proptest! {
         if let Some(explanation) = result.keys.first().and_then(|key| key.explanation.as_ref()) {
             let ops = history.ops().unwrap();
             let sources: Vec<u32> = (0..ops.len() as u32).collect();
-            let items = Key::new(&ops, &sources, &model, FailMeans::AnsweredNo).unwrap().items;
+            let items = Key::new(&ops, &sources, &model, FailMeans::AnsweredNo, None).unwrap().items;
             let end = explanation.prefix_index as u32;
             prop_assert!(!brute(&model, &prefix(&items, end)));
             let before = items.iter().map(|item| item.ret).filter(|&ret| ret < end).max().unwrap_or(0);

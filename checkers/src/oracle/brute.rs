@@ -3,6 +3,7 @@
 //! An operation may come next when none of those that are left returned before it was invoked. Whatever is unfinished may
 //! be left over at the end. A nondeterministic model is followed into each of its outcomes, not into sets of them.
 
+use crate::linear::Evidence;
 use crate::model::{
     Container, Counter, FailMeans, Kv, Lock, Model, ModelKind, MultiRegister, Nondeterministic, Order, Register, Set,
     UnorderedQueue,
@@ -91,46 +92,74 @@ fn from<S: Spec>(spec: &S, ops: &[Window<S::Op>], done: u64, state: &S::State) -
         .any(|(at, op)| spec.any(state, &op.op, |next| from(spec, ops, done | 1 << at, next)))
 }
 
-/// Whether every object of a history can be ordered. Failed operations count as `fail_means` says.
+/// Whether every object of a history can be ordered. Failed operations count as `fail_means` says, unfinished ones as
+/// `evidence` says.
 ///
 /// # Errors
 /// When the history does not pair or does not fit the model.
 ///
 /// # Panics
 /// When a key has more than 64 operations.
-pub fn is_linearizable(history: &History, kind: ModelKind, fail_means: FailMeans) -> Result<bool, HistoryError> {
+pub fn is_linearizable(
+    history: &History,
+    kind: ModelKind,
+    fail_means: FailMeans,
+    evidence: &[Evidence],
+) -> Result<bool, HistoryError> {
+    let given = Given { history, fail_means, evidence };
     let container = |order, capacity| Container { order, capacity };
     match kind {
-        ModelKind::Register => each_key(history, &Certain(&Register { cas: false }), fail_means),
-        ModelKind::CasRegister => each_key(history, &Certain(&Register { cas: true }), fail_means),
+        ModelKind::Register => given.each_key(&Certain(&Register { cas: false })),
+        ModelKind::CasRegister => given.each_key(&Certain(&Register { cas: true })),
         ModelKind::MultiRegister(initial) => {
-            each_key(history, &Certain(&MultiRegister { initial: initial.map_or(Value::Nil, Value::Int) }), fail_means)
+            given.each_key(&Certain(&MultiRegister { initial: initial.map_or(Value::Nil, Value::Int) }))
         }
-        ModelKind::Kv => each_key(history, &Certain(&Kv), fail_means),
-        ModelKind::Queue(capacity) => each_key(history, &Certain(&container(Order::Fifo, capacity)), fail_means),
-        ModelKind::UnorderedQueue => each_key(history, &Open(UnorderedQueue), fail_means),
-        ModelKind::Stack => each_key(history, &Certain(&container(Order::Lifo, None)), fail_means),
-        ModelKind::PriorityQueue => each_key(history, &Certain(&container(Order::Smallest, None)), fail_means),
-        ModelKind::Set => each_key(history, &Certain(&Set), fail_means),
-        ModelKind::Counter => each_key(history, &Certain(&Counter), fail_means),
-        ModelKind::Mutex => each_key(history, &Certain(&Lock::MUTEX), fail_means),
-        ModelKind::ReentrantMutex => each_key(history, &Certain(&Lock::REENTRANT), fail_means),
-        ModelKind::FencingLock => each_key(history, &Certain(&Lock::FENCING), fail_means),
-        ModelKind::Semaphore(permits) => each_key(history, &Certain(&Lock::semaphore(permits)), fail_means),
+        ModelKind::Kv => given.each_key(&Certain(&Kv)),
+        ModelKind::Queue(capacity) => given.each_key(&Certain(&container(Order::Fifo, capacity))),
+        ModelKind::UnorderedQueue => given.each_key(&Open(UnorderedQueue)),
+        ModelKind::Stack => given.each_key(&Certain(&container(Order::Lifo, None))),
+        ModelKind::PriorityQueue => given.each_key(&Certain(&container(Order::Smallest, None))),
+        ModelKind::Set => given.each_key(&Certain(&Set)),
+        ModelKind::Counter => given.each_key(&Certain(&Counter)),
+        ModelKind::Mutex => given.each_key(&Certain(&Lock::MUTEX)),
+        ModelKind::ReentrantMutex => given.each_key(&Certain(&Lock::REENTRANT)),
+        ModelKind::FencingLock => given.each_key(&Certain(&Lock::FENCING)),
+        ModelKind::Semaphore(permits) => given.each_key(&Certain(&Lock::semaphore(permits))),
     }
 }
 
-fn each_key<S: Spec>(history: &History, spec: &S, fail_means: FailMeans) -> Result<bool, HistoryError> {
-    let mut keys: Vec<(Value, Vec<Window<S::Op>>)> = Vec::new();
-    for op in history.ops()?.iter() {
-        let Some(seen) = spec.view(&op, fail_means)? else { continue };
-        let ret = op.completion_index().filter(|_| op.outcome() != Outcome::Unfinished).map(|at| at as u64);
-        let window = Window { op: seen, call: op.call_index() as u64, ret };
-        let key = op.key();
-        match keys.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, ops)) => ops.push(window),
-            None => keys.push((key, vec![window])),
+/// What is to be judged.
+struct Given<'g> {
+    history: &'g History,
+    fail_means: FailMeans,
+    evidence: &'g [Evidence],
+}
+
+impl Given<'_> {
+    fn each_key<S: Spec>(&self, spec: &S) -> Result<bool, HistoryError> {
+        let mut keys: Vec<(Value, Vec<Window<S::Op>>)> = Vec::new();
+        for op in self.history.ops()?.iter() {
+            let (Some(seen), Some(ret)) = (spec.view(&op, self.fail_means)?, self.ret(&op)) else { continue };
+            let window = Window { op: seen, call: 2 * op.call_index() as u64 + 1, ret };
+            let key = op.key();
+            match keys.iter_mut().find(|(other, _)| *other == key) {
+                Some((_, ops)) => ops.push(window),
+                None => keys.push((key, vec![window])),
+            }
         }
+        Ok(keys.iter().all(|(_, ops)| order_exists(spec, ops)))
     }
-    Ok(keys.iter().all(|(_, ops)| order_exists(spec, ops)))
+
+    /// Twice the index of an event, and one, is its time; what is between two events is even. `None`: never happened.
+    fn ret(&self, op: &Op<'_>) -> Option<Option<u64>> {
+        if let (Some(at), Outcome::Ok | Outcome::Fail) = (op.completion_index(), op.outcome()) {
+            return Some(Some(2 * at as u64 + 1));
+        }
+        let Some(known) = self.evidence.iter().find(|known| known.index == op.call_index() as u64) else {
+            return Some(None);
+        };
+        let events = || self.history.iter().skip(op.call_index());
+        let late = known.by_ns.and_then(|by_ns| events().find(|event| event.time_ns > by_ns)).map(|event| event.index);
+        known.happened.then(|| Some(2 * known.by.or(late).unwrap_or(self.history.len() as u64)))
+    }
 }

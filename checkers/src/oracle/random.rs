@@ -1,13 +1,17 @@
 //! Random small histories: what a [`Load`] gives, and in every second case something wrong with it.
 
+use crate::linear::Evidence;
 use crate::model::{FailMeans, ModelKind};
 use crate::synth::{Load, Place, Values};
-use crate::{Event, EventKind, History, Value};
+use crate::{Event, EventKind, History, Outcome, Value};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// More operations would make brute force slow.
 const OPS_MAX: usize = 9;
+
+/// Between two events.
+const TICK_NS: u64 = 1000;
 
 /// A history and how its failures are meant.
 #[derive(Clone, Debug)]
@@ -16,6 +20,8 @@ pub struct Case {
     pub history: History,
     /// What a `fail` says in it.
     pub fail_means: FailMeans,
+    /// Something about each unfinished operation, now and then: true or not, but possible.
+    pub evidence: Vec<Evidence>,
 }
 
 /// The case with this number: the same for the same model, seed and number. About half of them are linearizable.
@@ -47,9 +53,28 @@ pub fn random_case(model: ModelKind, seed: u64, number: u64) -> Case {
     }
     for (index, event) in events.iter_mut().enumerate() {
         event.index = index as u64;
-        event.time_ns = index as u64 * 1000;
+        event.time_ns = index as u64 * TICK_NS;
     }
-    Case { history: History::from_events(events).expect("indexes are dense"), fail_means: load.fail_means }
+    let history = History::from_events(events).expect("indexes are dense");
+    let evidence = evidence(&history, &mut rng);
+    Case { history, fail_means: load.fail_means, evidence }
+}
+
+fn evidence(history: &History, rng: &mut ChaCha8Rng) -> Vec<Evidence> {
+    let Ok(ops) = history.ops() else { return Vec::new() };
+    let unknown = ops.iter().filter(|op| op.outcome() == Outcome::Unfinished && rng.random_range(0..3) > 0);
+    let unknown: Vec<_> = unknown.map(|op| op.call_index() as u64).collect();
+    let mut some = |index: u64| {
+        let happened = rng.random_range(0..3) > 0;
+        let mut evidence = Evidence { index, happened, by: None, by_ns: None };
+        match rng.random_range(0..3) {
+            0 if happened => evidence.by = Some(rng.random_range(index + 1..=history.len() as u64)),
+            1 if happened => evidence.by_ns = Some(rng.random_range(index..=history.len() as u64) * TICK_NS),
+            _ => {}
+        }
+        evidence
+    };
+    unknown.into_iter().map(&mut some).collect()
 }
 
 /// Something small, after which the history is as well formed as before.

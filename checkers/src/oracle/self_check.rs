@@ -1,9 +1,9 @@
 //! Every path to a verdict against [`is_linearizable`], case after case.
 
 use super::brute::is_linearizable;
-use super::random::random_case;
-use crate::linear::{CheckOptions, EngineChoice, check};
-use crate::model::{FailMeans, ModelKind};
+use super::random::{Case, random_case};
+use crate::linear::{CheckOptions, EngineChoice, Evidence, check};
+use crate::model::ModelKind;
 use crate::{Event, History, Outcome, Verdict};
 use std::ops::Range;
 
@@ -32,38 +32,61 @@ pub struct Path {
     /// As on the command line.
     pub name: &'static str,
     /// What it says; an error says what is wrong with what it says.
-    pub judge: fn(&History, ModelKind, FailMeans) -> Result<Verdict, String>,
+    pub judge: fn(&Case, ModelKind) -> Result<Verdict, String>,
+    /// Whether it is told the evidence.
+    pub knows_evidence: bool,
 }
 
 /// All of them.
-pub const PATHS: [Path; 4] = [
-    Path { name: "auto", judge: |history, kind, fail_means| Ok(by(EngineChoice::Auto, history, kind, fail_means)) },
-    Path { name: "search", judge: |history, kind, fail_means| Ok(by(EngineChoice::Search, history, kind, fail_means)) },
-    Path { name: "wgl", judge: |history, kind, fail_means| Ok(by(EngineChoice::Wgl, history, kind, fail_means)) },
-    Path { name: "explain", judge: explained },
+pub const PATHS: [Path; 6] = [
+    Path::new("auto", |case, kind| Ok(by(EngineChoice::Auto, case, kind))),
+    Path::new("search", |case, kind| Ok(by(EngineChoice::Search, case, kind))),
+    Path::new("wgl", |case, kind| Ok(by(EngineChoice::Wgl, case, kind))),
+    Path::new("explain", explained),
+    Path { knows_evidence: true, ..Path::new("evidence", |case, kind| Ok(given(EngineChoice::Auto, case, kind))) },
+    Path { knows_evidence: true, ..Path::new("evidence-wgl", |case, kind| Ok(given(EngineChoice::Wgl, case, kind))) },
 ];
 
-fn options(engine: EngineChoice, fail_means: FailMeans, explain: bool) -> CheckOptions {
-    CheckOptions { deadline: None, threads: 1, engine, fail_means, explain, ..CheckOptions::default() }
+impl Path {
+    /// One that is told the history only.
+    pub const fn new(name: &'static str, judge: fn(&Case, ModelKind) -> Result<Verdict, String>) -> Self {
+        Self { name, judge, knows_evidence: false }
+    }
 }
 
-fn by(engine: EngineChoice, history: &History, kind: ModelKind, fail_means: FailMeans) -> Verdict {
-    check(history, kind, &options(engine, fail_means, false)).verdict
+fn options(engine: EngineChoice, case: &Case) -> CheckOptions {
+    CheckOptions {
+        deadline: None,
+        threads: 1,
+        engine,
+        fail_means: case.fail_means,
+        explain: false,
+        ..CheckOptions::default()
+    }
+}
+
+fn by(engine: EngineChoice, case: &Case, kind: ModelKind) -> Verdict {
+    check(&case.history, kind, &options(engine, case)).verdict
+}
+
+fn given(engine: EngineChoice, case: &Case, kind: ModelKind) -> Verdict {
+    let options = CheckOptions { evidence: case.evidence.clone(), ..options(engine, case) };
+    check(&case.history, kind, &options).verdict
 }
 
 /// What is shown as impossible must be so by itself.
-fn explained(history: &History, kind: ModelKind, fail_means: FailMeans) -> Result<Verdict, String> {
-    let result = check(history, kind, &options(EngineChoice::Auto, fail_means, true));
+fn explained(case: &Case, kind: ModelKind) -> Result<Verdict, String> {
+    let result = check(&case.history, kind, &CheckOptions { explain: true, ..options(EngineChoice::Auto, case) });
     if result.verdict != Verdict::Invalid {
         return Ok(result.verdict);
     }
     let explanation = result.keys.first().and_then(|key| key.explanation.as_ref()).ok_or("no explanation")?;
     let shown =
         |index: u64| explanation.ops.iter().any(|op| op.call_index == index || op.completion_index == Some(index));
-    let events = history.iter().filter(|event| shown(event.index));
+    let events = case.history.iter().filter(|event| shown(event.index));
     let events = events.enumerate().map(|(index, event)| Event { index: index as u64, ..event });
     let alone = History::from_events(events).map_err(|error| error.to_string())?;
-    match is_linearizable(&alone, kind, fail_means) {
+    match is_linearizable(&alone, kind, case.fail_means, &[]) {
         Ok(false) => Ok(Verdict::Invalid),
         Ok(true) => Err(format!("the operations shown can be ordered:\n{explanation}")),
         Err(error) => Err(format!("the operations shown are no history: {error}")),
@@ -110,10 +133,8 @@ pub struct Mismatch {
     pub expected: Verdict,
     /// What was said instead.
     pub said: String,
-    /// The history.
-    pub history: History,
-    /// What a `fail` says in it.
-    pub fail_means: FailMeans,
+    /// The history, and what is told of it.
+    pub case: Case,
 }
 
 impl Tally {
@@ -135,21 +156,21 @@ impl Tally {
 
 impl SelfCheck {
     /// Runs the cases with these numbers, adding to `tally`.
+    ///
+    /// # Panics
+    /// When a case is no history: a bug in [`random_case`].
     pub fn run(&self, paths: &[&Path], numbers: Range<u64>, tally: &mut Tally) {
         tally.judged.resize(paths.len(), 0);
         tally.wrong.resize(paths.len(), 0);
         for number in numbers {
             let case = random_case(self.model, self.seed, number);
-            let expected = match is_linearizable(&case.history, self.model, case.fail_means) {
-                Ok(is_linearizable) => {
-                    if is_linearizable {
-                        Verdict::Valid
-                    } else {
-                        Verdict::Invalid
-                    }
-                }
-                Err(error) => panic!("case {number} of {:?} is no history: {error}", self.model),
-            };
+            let judge =
+                |evidence: &[Evidence]| match is_linearizable(&case.history, self.model, case.fail_means, evidence) {
+                    Ok(true) => Verdict::Valid,
+                    Ok(false) => Verdict::Invalid,
+                    Err(error) => panic!("case {number} of {} with seed {}: {error}", self.model, self.seed),
+                };
+            let expected = judge(&[]);
             let happened = case.history.ops().is_ok_and(|ops| ops.iter().any(|op| op.outcome() == Outcome::Ok));
             if !happened {
                 tally.empty += 1;
@@ -159,17 +180,17 @@ impl SelfCheck {
                 Verdict::Valid => tally.valid += 1,
                 _ => tally.invalid += 1,
             }
+            let knowing = if case.evidence.is_empty() { expected } else { judge(&case.evidence) };
             for (at, path) in paths.iter().enumerate() {
-                let said = (path.judge)(&case.history, self.model, case.fail_means);
+                let expected = if path.knows_evidence { knowing } else { expected };
+                let said = (path.judge)(&case, self.model);
                 tally.judged[at] += 1;
-                if said == Ok(expected) {
-                    continue;
-                }
-                tally.wrong[at] += 1;
-                if tally.mismatches.len() < MISMATCHES_MAX {
+                if said != Ok(expected) {
+                    tally.wrong[at] += 1;
                     let said = said.map_or_else(|problem| problem, |verdict| verdict.to_string());
-                    let (history, fail_means) = (case.history.clone(), case.fail_means);
-                    tally.mismatches.push(Mismatch { number, path: path.name, expected, said, history, fail_means });
+                    let case = case.clone();
+                    tally.mismatches.push(Mismatch { number, path: path.name, expected, said, case });
+                    tally.mismatches.truncate(MISMATCHES_MAX);
                 }
             }
         }

@@ -18,7 +18,7 @@ fn the_definition_is_the_definition() {
     ];
     for (text, expected) in table {
         assert_eq!(
-            is_linearizable(&history(text), ModelKind::Register, FailMeans::NoEffect).unwrap(),
+            is_linearizable(&history(text), ModelKind::Register, FailMeans::NoEffect, &[]).unwrap(),
             expected,
             "{text}"
         );
@@ -35,14 +35,14 @@ fn every_path_agrees_with_the_definition() {
         println!("{model:?}: {} valid, {} invalid, {} empty", tally.valid, tally.invalid, tally.empty);
         if let Some(mismatch) = tally.mismatches.first() {
             let mut text = Vec::new();
-            crate::export_jsonl(&mismatch.history, &mut text).unwrap();
+            crate::export_jsonl(&mismatch.case.history, &mut text).unwrap();
             panic!(
                 "{model:?}, case {}: {} said {}, expected {}, with {:?}:\n{}",
                 mismatch.number,
                 mismatch.path,
                 mismatch.said,
                 mismatch.expected,
-                mismatch.fail_means,
+                mismatch.case.evidence,
                 String::from_utf8_lossy(&text)
             );
         }
@@ -55,7 +55,7 @@ fn every_path_agrees_with_the_definition() {
 /// The check can fail: a path that always says the same is found out.
 #[test]
 fn a_wrong_path_is_found_out() {
-    let blind = Path { name: "blind", judge: |_, _, _| Ok(crate::Verdict::Valid) };
+    let blind = Path::new("blind", |_, _| Ok(crate::Verdict::Valid));
     let mut tally = Tally::default();
     SelfCheck { model: ModelKind::Kv, seed: 1 }.run(&[&PATHS[0], &blind], 0..200, &mut tally);
     assert_eq!((tally.wrong[0], tally.wrong[1]), (0, tally.invalid));

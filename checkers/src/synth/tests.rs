@@ -25,7 +25,7 @@ fn loads(model: ModelKind, ops: usize, count: u64) -> impl Iterator<Item = Load>
 fn small_ones_by_brute_force() {
     for model in MODELS {
         for load in loads(model, 9, 400) {
-            let judge = |load: &Load| is_linearizable(&load.history(), model, load.fail_means).unwrap();
+            let judge = |load: &Load| is_linearizable(&load.history(), model, load.fail_means, &[]).unwrap();
             assert!(judge(&load), "{load:?}");
             for at in [0.0, 0.3, 0.6] {
                 let bad = Load { violation: Some(Place::At(at)), ..load.clone() };

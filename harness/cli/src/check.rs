@@ -3,7 +3,9 @@
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use squall_checkers::linear::online::OnlineOptions;
-use squall_checkers::{CheckOptions, CheckResult, FailMeans, ImportOptions, ModelKind, Verdict, linear, read_any};
+use squall_checkers::{
+    CheckOptions, CheckResult, Evidence, FailMeans, ImportOptions, ModelKind, Verdict, linear, read_any,
+};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,10 @@ pub(crate) struct Args {
     /// Take EDN values `[k v]` as value v of the independent key k
     #[arg(long)]
     independent: bool,
+    /// What is known of operations that were never answered: one `{"index": 17, "happened": true, "by": 120}` a line
+    /// (index of the invocation; `by`: it had happened before that event; or `by_ns`: at that time at the latest)
+    #[arg(long)]
+    evidence: Option<PathBuf>,
     /// Give up (`unknown`) after this many seconds
     #[arg(long, default_value_t = 60.0, value_parser = seconds)]
     time: f64,
@@ -33,7 +39,7 @@ pub(crate) struct Args {
     memory_mib: u64,
     /// Judge while reading, in bounded memory, whatever the length; history files and JSON Lines only. Violations are
     /// printed to stderr as they are found
-    #[arg(long, conflicts_with = "independent")]
+    #[arg(long, conflicts_with_all = ["independent", "evidence"])]
     stream: bool,
     /// Print the whole result as JSON
     #[arg(long)]
@@ -87,7 +93,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 fn whole(args: &Args, file: &Path, model: ModelKind, options: CheckOptions) -> anyhow::Result<CheckResult> {
     let import = ImportOptions { independent_keys: args.independent };
     let (history, truncated) = read_any(file, &import).with_context(|| file.display().to_string())?;
-    let options = CheckOptions { deadline: Some(Instant::now() + Duration::from_secs_f64(args.time)), ..options };
+    let evidence = match &args.evidence {
+        Some(file) => std::fs::read(file)
+            .map_err(anyhow::Error::from)
+            .and_then(|text| Ok(Evidence::read(&text, &history)?))
+            .with_context(|| file.display().to_string())?,
+        None => Vec::new(),
+    };
+    let deadline = Some(Instant::now() + Duration::from_secs_f64(args.time));
+    let options = CheckOptions { deadline, evidence, ..options };
     let mut result = linear::check(&history, model, &options);
     if result.stats.ops_ok == 0 && result.verdict == Verdict::Valid {
         result.verdict = Verdict::Unknown;

@@ -115,7 +115,7 @@ fn check(args: &Args, check: SelfCheck, paths: &[&'static Path], time: Option<Du
 /// Each mismatch with what it takes to see it again.
 fn report(model: ModelKind, seed: u64, tally: &Tally) -> anyhow::Result<()> {
     for mismatch in &tally.mismatches {
-        let fail_means = match mismatch.fail_means {
+        let fail_means = match mismatch.case.fail_means {
             FailMeans::NoEffect => "no-effect",
             FailMeans::AnsweredNo => "answered-no",
         };
@@ -123,7 +123,10 @@ fn report(model: ModelKind, seed: u64, tally: &Tally) -> anyhow::Result<()> {
         let (number, path) = (mismatch.number, mismatch.path);
         println!("  squall self-check --model {model} --engine {path} --seed {seed} --first {number} --cases 1");
         println!("  squall check FILE --model {model} --fail-means {fail_means}, with this FILE:");
-        export_jsonl(&mismatch.history, std::io::stdout().lock())?;
+        if !mismatch.case.evidence.is_empty() {
+            println!("  told, where the path is told: {:?}", mismatch.case.evidence);
+        }
+        export_jsonl(&mismatch.case.history, std::io::stdout().lock())?;
     }
     Ok(())
 }

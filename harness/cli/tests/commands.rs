@@ -99,6 +99,37 @@ fn bad_input_is_one_sentence_and_exit_code_64() {
 }
 
 #[test]
+fn evidence_decides_and_is_held_against_the_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = format!("{NOTHING}{}", "{:process 1 :type :invoke :f :read}\n{:process 1 :type :ok :f :read}\n");
+    let file = write(dir.path(), "h.edn", history.as_bytes());
+    for (evidence, code, said) in [
+        ("", 0, "VALID"),
+        ("{\"index\": 0, \"happened\": true, \"by\": 2}\n", 1, "INVALID"),
+        ("{\"index\": 0, \"happened\": false}\n", 0, "VALID"),
+        (
+            "\n{\"index\": 2, \"happened\": false}",
+            64,
+            "line 2, column 1: evidence about index 2: that read is no question",
+        ),
+        (
+            "{\"index\": 9, \"happened\": false}",
+            64,
+            "evidence about index 9: no operation is invoked there (of 4 events)",
+        ),
+        ("{\"index\": 0, \"happened\": true, \"by\": 0}", 64, "index of an event after it, at most 4, not 0"),
+        ("{\"index\": 0, \"happened\": true}\n{\"index\": 0, \"happened\": false}", 64, "line 2, column 1"),
+        ("{\"index\": 0, \"hapened\": true}", 64, "unknown field `hapened`"),
+    ] {
+        let evidence = write(dir.path(), "evidence", evidence.as_bytes());
+        let output = squall(&["check", &file, "--model", "register", "--evidence", &evidence]);
+        let all = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{all}");
+        assert!(all.contains(said), "{said}: {all}");
+    }
+}
+
+#[test]
 fn the_self_check_says_what_it_did() {
     let output = squall(&["self-check", "--cases", "200", "--seed", "7"]);
     let said = text(&output.stdout);
