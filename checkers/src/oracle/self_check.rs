@@ -2,6 +2,7 @@
 
 use super::brute::is_linearizable;
 use super::random::{Case, random_case};
+use crate::linear::online::{Finding, Online, OnlineOptions};
 use crate::linear::{CheckOptions, EngineChoice, Evidence, check};
 use crate::model::ModelKind;
 use crate::{Event, History, Outcome, Verdict};
@@ -38,11 +39,12 @@ pub struct Path {
 }
 
 /// All of them.
-pub const PATHS: [Path; 6] = [
+pub const PATHS: [Path; 7] = [
     Path::new("auto", |case, kind| Ok(by(EngineChoice::Auto, case, kind))),
     Path::new("search", |case, kind| Ok(by(EngineChoice::Search, case, kind))),
     Path::new("wgl", |case, kind| Ok(by(EngineChoice::Wgl, case, kind))),
     Path::new("explain", explained),
+    Path::new("online", online),
     Path { knows_evidence: true, ..Path::new("evidence", |case, kind| Ok(given(EngineChoice::Auto, case, kind))) },
     Path { knows_evidence: true, ..Path::new("evidence-wgl", |case, kind| Ok(given(EngineChoice::Wgl, case, kind))) },
 ];
@@ -91,6 +93,33 @@ fn explained(case: &Case, kind: ModelKind) -> Result<Verdict, String> {
         Ok(true) => Err(format!("the operations shown can be ordered:\n{explanation}")),
         Err(error) => Err(format!("the operations shown are no history: {error}")),
     }
+}
+
+/// Event by event; the first one that is named must be the first after which no order exists.
+fn online(case: &Case, kind: ModelKind) -> Result<Verdict, String> {
+    let mut online = Online::new(kind, OnlineOptions { fail_means: case.fail_means, ..OnlineOptions::default() });
+    let mut first = None;
+    for event in case.history.iter() {
+        match online.push(&event).map_err(|error| error.to_string())? {
+            Some(Finding::Violation(violation)) => drop(first.get_or_insert(violation.index)),
+            Some(other) => return Err(format!("{other:?}")),
+            None => {}
+        }
+    }
+    let verdict = online.finish().verdict;
+    if (verdict == Verdict::Invalid) != first.is_some() {
+        return Err(format!("{verdict} at the end, and a violation at {first:?}"));
+    }
+    if let Some(index) = first {
+        let is_possible = |events: usize| {
+            let prefix = History::from_events(case.history.iter().take(events)).map_err(|error| error.to_string())?;
+            is_linearizable(&prefix, kind, case.fail_means, &[]).map_err(|error| error.to_string())
+        };
+        if !is_possible(index as usize)? || is_possible(index as usize + 1)? {
+            return Err(format!("event {index} is not the first after which no order exists"));
+        }
+    }
+    Ok(verdict)
 }
 
 /// A run over many cases of one model.
