@@ -4,6 +4,7 @@
 //! the rest is Linux only. Everything the agent must remember is on disk below `ROOT/agent`, so that another agent (after a lost connection)
 //! and the watchdog (when nobody comes back) can go on from there.
 
+pub mod disk;
 pub mod faults;
 pub mod frame;
 #[cfg(target_os = "linux")]

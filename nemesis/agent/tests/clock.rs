@@ -382,7 +382,7 @@ fn when_agent_and_tracer_are_killed_the_watchdog_undoes_it() {
         let seen = rig.agent.fault(Request::Inject { id: "1-bump".to_owned(), fault: bump(HOUR_MS), lease_ms: 1500 });
         assert!(seen.verified, "{seen:?}");
         rig.assert_off(HOUR);
-        let Rig { program, agent } = rig;
+        let Rig { program, mut agent } = rig;
         agent.kill_9();
         if round > 0 {
             kill_9(program.tracer(pid));

@@ -5,10 +5,16 @@
 //! [`Evidence`](crate::protocol::Evidence).
 
 pub mod clock;
+pub mod damage;
+pub mod disk;
+pub mod disk_rule;
 pub mod drop;
 pub mod kill;
 pub mod link;
 pub mod pause;
+pub mod power_cut;
+pub mod restore;
+pub mod snapshot;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,4 +52,16 @@ faults! {
     Link(link::Link),
     /// A process tree stands still.
     Pause(pause::Pause),
+    /// A disk of ours is mounted.
+    Disk(disk::Disk),
+    /// Operations on a disk of ours are impaired.
+    DiskRule(disk_rule::DiskRule),
+    /// A process is killed and what it had not synced is lost.
+    PowerCut(power_cut::PowerCut),
+    /// A file at rest is damaged.
+    Damage(damage::Damage),
+    /// A copy of directories is kept.
+    Snapshot(snapshot::Snapshot),
+    /// Directories are what they were when a copy was kept.
+    Restore(restore::Restore),
 }

@@ -18,7 +18,6 @@ pub(crate) struct Here<'a> {
     /// The agent's state; its lock belongs to others for as long as they wait for us to get ready.
     pub(crate) state: &'a State,
     /// What [`start`] was given.
-    #[expect(dead_code, reason = "the first helper with arguments takes this line out")]
     pub(crate) args: &'a [String],
     process: &'a str,
 }
@@ -38,7 +37,7 @@ impl Here<'_> {
 type Helper = fn(&Here<'_>) -> anyhow::Result<()>;
 
 /// All kinds of helpers by name.
-const HELPERS: &[(&str, Helper)] = &[("shaper", super::shaper::run)];
+const HELPERS: &[(&str, Helper)] = &[("shaper", super::shaper::run), (super::disk::HELPER, super::disk::serve)];
 
 /// How the names of helpers' processes begin.
 const PREFIX: &str = "helper.";
@@ -108,7 +107,8 @@ pub(crate) fn stop(state: &State, kind: &str, instance: &str) -> Result<(), Agen
     process::kill_tree(state, &process_name(kind, instance)).map(|_| ())
 }
 
-fn process_name(kind: &str, instance: &str) -> String {
+/// The name of its process.
+pub(crate) fn process_name(kind: &str, instance: &str) -> String {
     format!("{PREFIX}{kind}.{instance}")
 }
 

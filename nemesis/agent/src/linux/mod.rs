@@ -2,6 +2,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod clock;
+pub(crate) mod disk;
 pub mod doctor;
 mod echo;
 pub(crate) mod effect;
@@ -10,6 +11,7 @@ mod exec;
 mod fault;
 mod files;
 pub(crate) mod helper;
+pub(crate) mod kept;
 mod ledger;
 mod main_args;
 pub(crate) mod nft;

@@ -67,7 +67,7 @@ impl Agent {
         self.fault(Request::Inject { id: id.to_owned(), fault, lease_ms: 60_000 })
     }
 
-    pub(crate) fn kill_9(mut self) {
+    pub(crate) fn kill_9(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
