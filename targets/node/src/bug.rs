@@ -12,8 +12,16 @@ pub enum Bug {
     CommitOnMinority,
     /// Term and vote do not survive a restart
     ForgetVote,
-    /// Writes are acknowledged before they leave the process: kill -9 loses up to a second of them
+    /// Nothing is synced: a power cut takes what was acknowledged
     NoFsync,
+    /// Names of files are not made durable: a power cut brings old files back and takes new ones
+    NoDirFsync,
+    /// A torn end of the log stays where it is and is written behind: at the next start all that follows it counts as torn
+    TornTail,
+    /// What is read from the disk is believed whatever its checksum says
+    NoChecksum,
+    /// When the disk is full the log is not written any more, and everything is acknowledged as if it were
+    EnospcIgnored,
     /// A request that is sent again is applied again: duplicates are not recognised
     ApplyTwice,
     /// A leader commits entries of earlier terms by counting copies (Raft, figure 8). It also appends no entry of its own

@@ -10,12 +10,12 @@
 //!
 //! What it cannot do: tell a last frame that rotted after it was synced from one that was torn.
 
+use crate::bug::{Bug, Bugs};
 use crate::raft::{Entry, HardState, Index, Term};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// A longer frame is no frame (bytes).
 const FRAME_LEN_MAX: usize = 64 << 20;
@@ -25,9 +25,6 @@ const FRAME_LEN_FULL: usize = 16 << 20;
 
 /// Length and checksum before a frame's records (bytes).
 const HEADER_LEN: usize = 8;
-
-/// Planted bug `no-fsync`: what is held back in memory is written this long after.
-const HELD_BACK: Duration = Duration::from_secs(1);
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,9 +49,9 @@ pub struct Wal {
     file: File,
     path: PathBuf,
     pending: Frames,
-    /// Planted bug: since when something is held back.
-    held_since: Option<Instant>,
-    no_fsync: bool,
+    bugs: Bugs,
+    /// Planted bug `enospc-ignored`: the disk was full.
+    full: bool,
 }
 
 /// Why a log cannot be used.
@@ -84,7 +81,7 @@ pub enum WalError {
 }
 
 /// The records at the start of `bytes`, and the length of their frame.
-fn parse(bytes: &[u8]) -> Option<(Vec<Record>, usize)> {
+fn parse(bytes: &[u8], bugs: &Bugs) -> Option<(Vec<Record>, usize)> {
     let word = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     let (len, crc) = (word(0)? as usize, word(4)?);
     // An empty frame would make a run of zeros valid.
@@ -92,7 +89,7 @@ fn parse(bytes: &[u8]) -> Option<(Vec<Record>, usize)> {
         return None;
     }
     let body = bytes.get(HEADER_LEN..HEADER_LEN + len)?;
-    if crc32fast::hash(body) != crc {
+    if crc32fast::hash(body) != crc && !bugs.has(Bug::NoChecksum) {
         return None;
     }
     Some((serde_json::from_slice(body).ok()?, HEADER_LEN + len))
@@ -136,15 +133,18 @@ impl Frames {
 ///
 /// # Errors
 /// When there is damage that is no torn end.
-fn scan(path: &Path, bytes: &[u8]) -> Result<(Vec<Record>, usize), WalError> {
+fn scan(path: &Path, bytes: &[u8], bugs: &Bugs) -> Result<(Vec<Record>, usize), WalError> {
     let mut records = Vec::new();
     let mut at = 0;
-    while let Some((frame, len)) = parse(&bytes[at..]) {
+    while let Some((frame, len)) = parse(&bytes[at..], bugs) {
         records.extend(frame);
         at += len;
     }
+    if bugs.has(Bug::TornTail) {
+        return Ok((records, at));
+    }
     for good in at + 1..bytes.len() {
-        if parse(&bytes[good..]).is_some() {
+        if parse(&bytes[good..], bugs).is_some() {
             return Err(WalError::Damaged { path: path.to_owned(), offset: at, good });
         }
     }
@@ -156,18 +156,18 @@ impl Wal {
     ///
     /// # Errors
     /// See [`WalError`].
-    pub fn open(path: &Path, no_fsync: bool) -> Result<(Self, Vec<Record>, usize), WalError> {
+    pub fn open(path: &Path, bugs: &Bugs) -> Result<(Self, Vec<Record>, usize), WalError> {
         let io = |error| WalError::Io { path: path.to_owned(), error };
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io)?;
-        let (records, good) = scan(path, &bytes)?;
-        if good < bytes.len() {
+        let (records, good) = scan(path, &bytes, bugs)?;
+        if good < bytes.len() && !bugs.has(Bug::TornTail) {
             file.set_len(good as u64).map_err(io)?;
             file.sync_all().map_err(io)?;
         }
         file.seek(SeekFrom::End(0)).map_err(io)?;
-        let wal = Self { file, path: path.to_owned(), pending: Frames::default(), held_since: None, no_fsync };
+        let wal = Self { file, path: path.to_owned(), pending: Frames::default(), bugs: bugs.clone(), full: false };
         Ok((wal, records, bytes.len() - good))
     }
 
@@ -192,17 +192,19 @@ impl Wal {
         if self.pending.bytes.is_empty() {
             return Ok(());
         }
-        if self.no_fsync {
-            let since = *self.held_since.get_or_insert_with(Instant::now);
-            if since.elapsed() < HELD_BACK {
+        self.pending.seal();
+        let bytes = std::mem::take(&mut self.pending.bytes);
+        if self.full {
+            return Ok(());
+        }
+        match self.file.write_all(&bytes) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && self.bugs.has(Bug::EnospcIgnored) => {
+                self.full = true;
                 return Ok(());
             }
-            self.held_since = None;
+            written => written.map_err(self.io())?,
         }
-        self.pending.seal();
-        self.file.write_all(&self.pending.bytes).map_err(self.io())?;
-        self.pending.bytes.clear();
-        if !self.no_fsync {
+        if !self.bugs.has(Bug::NoFsync) {
             self.file.sync_data().map_err(self.io())?;
         }
         Ok(())
@@ -212,13 +214,13 @@ impl Wal {
     ///
     /// # Errors
     /// When the disk says no; the old log is then still there.
-    pub fn rewrite(path: &Path, records: &[Record], no_fsync: bool) -> Result<Self, WalError> {
+    pub fn rewrite(path: &Path, records: &[Record], bugs: &Bugs) -> Result<Self, WalError> {
         let io = |error| WalError::Io { path: path.to_owned(), error };
         let mut frames = Frames::default();
         records.iter().try_for_each(|record| frames.push(record)).map_err(io)?;
         frames.seal();
-        super::write_whole(path, &frames.bytes).map_err(io)?;
-        Ok(Self::open(path, no_fsync)?.0)
+        super::write_whole(path, &frames.bytes, bugs).map_err(io)?;
+        Ok(Self::open(path, bugs)?.0)
     }
 }
 
@@ -248,12 +250,12 @@ mod tests {
     fn cut_anywhere_it_holds_a_prefix() {
         let bytes = bytes();
         for len in 0..=bytes.len() {
-            let (found, good) = scan(Path::new("wal"), &bytes[..len]).unwrap();
+            let (found, good) = scan(Path::new("wal"), &bytes[..len], &Bugs::default()).unwrap();
             assert_eq!(found, records()[..found.len()]);
             assert_ne!(found.len(), 1, "a frame is there as a whole or not at all");
             assert!(good <= len);
         }
-        assert_eq!(scan(Path::new("wal"), &bytes).unwrap().0, records());
+        assert_eq!(scan(Path::new("wal"), &bytes, &Bugs::default()).unwrap().0, records());
     }
 
     #[test]
@@ -268,7 +270,7 @@ mod tests {
         for bit in 0..whole.len() * 8 {
             let mut damaged = whole.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            match scan(Path::new("wal"), &damaged) {
+            match scan(Path::new("wal"), &damaged, &Bugs::default()) {
                 // Damage in the last frame looks like a torn write.
                 Ok((found, _)) => {
                     assert!(bit / 8 >= last, "bit {bit}");
@@ -297,7 +299,10 @@ mod tests {
                 if torn == whole {
                     continue;
                 }
-                assert_eq!(scan(Path::new("wal"), &torn).unwrap(), (records()[..1].to_vec(), durable));
+                assert_eq!(
+                    scan(Path::new("wal"), &torn, &Bugs::default()).unwrap(),
+                    (records()[..1].to_vec(), durable)
+                );
             }
         }
     }
@@ -309,8 +314,8 @@ mod tests {
         let data: Arc<str> = Arc::from("x".repeat(FRAME_LEN_FULL / 3));
         let records: Vec<Record> =
             (1..=8).map(|index| Record::Entry(Entry { index, term: 1, data: data.clone() })).collect();
-        Wal::rewrite(&path, &records, false).unwrap();
-        assert!(Wal::open(&path, false).unwrap().1 == records);
+        Wal::rewrite(&path, &records, &Bugs::default()).unwrap();
+        assert!(Wal::open(&path, &Bugs::default()).unwrap().1 == records);
     }
 
     #[test]
@@ -320,11 +325,37 @@ mod tests {
         let mut torn = bytes();
         torn.extend_from_slice(&[9, 0, 0, 0, 1, 2]);
         std::fs::write(&path, &torn).unwrap();
-        let (mut wal, found, cut) = Wal::open(&path, false).unwrap();
+        let (mut wal, found, cut) = Wal::open(&path, &Bugs::default()).unwrap();
         assert_eq!((found.len(), cut), (4, 6));
         wal.append(&Record::Hard(HardState { term: 9, vote: None })).unwrap();
         wal.sync().unwrap();
-        let (_, found, _) = Wal::open(&path, false).unwrap();
+        let (_, found, _) = Wal::open(&path, &Bugs::default()).unwrap();
         assert_eq!(found.last(), Some(&Record::Hard(HardState { term: 9, vote: None })));
+    }
+
+    /// Each planted bug of the log loses what the log itself would not.
+    #[test]
+    fn bugs_break_what_they_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wal");
+        let last = Record::Hard(HardState { term: 9, vote: None });
+        let after_a_torn_end = |bugs: &Bugs| {
+            std::fs::write(&path, [bytes(), vec![9, 0, 0, 0, 1, 2]].concat()).unwrap();
+            let (mut wal, ..) = Wal::open(&path, bugs).unwrap();
+            wal.append(&last).unwrap();
+            wal.sync().unwrap();
+            Wal::open(&path, bugs).unwrap().1.contains(&last)
+        };
+        assert!(after_a_torn_end(&Bugs::default()));
+        assert!(!after_a_torn_end(&Bugs(vec![Bug::TornTail])));
+
+        let mut rotten = bytes();
+        let at = rotten.windows(8).position(|window| window == b"\"term\":2").unwrap() + 7;
+        rotten[at] ^= 1;
+        std::fs::write(&path, &rotten).unwrap();
+        assert!(matches!(Wal::open(&path, &Bugs::default()), Err(WalError::Damaged { .. })));
+        let (_, believed, _) = Wal::open(&path, &Bugs(vec![Bug::NoChecksum])).unwrap();
+        assert_eq!(believed.len(), records().len());
+        assert_ne!(believed, records());
     }
 }
