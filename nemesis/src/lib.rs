@@ -5,7 +5,9 @@
 //! times. What depends on the live cluster (who leads) stays symbolic in the plan, is resolved when the step begins, and
 //! is recorded in the history.
 
+mod atlas;
 mod clocks;
+pub mod disk;
 mod echo;
 pub mod faults;
 pub mod grudge;

@@ -71,6 +71,11 @@ impl Selector {
         &self.name
     }
 
+    /// Nodes that were named one by one.
+    pub(crate) fn named(&self) -> &[usize] {
+        &self.named
+    }
+
     /// The nodes of one step.
     pub(crate) fn pick(&self, rng: &mut ChaCha8Rng) -> Who {
         let count = self.count;

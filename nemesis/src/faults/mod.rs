@@ -4,23 +4,33 @@
 //! data (pure, serializable) and [`PlannedFault`] for that data, then its `pub mod` line and its line in the list below.
 //! What it asks of the agents is a fault of `squall_agent::faults`.
 
+pub mod bit_rot;
 pub mod clock_bump;
 pub mod clock_drift;
 pub mod clock_freeze;
 pub mod clock_strobe;
 pub mod clog;
 pub mod corrupt;
+pub mod damage;
 pub mod delay;
+pub mod disk_error;
+pub mod disk_hang;
+pub mod disk_slow;
 pub mod duplicate;
+pub mod fsync_error;
 pub mod impaired;
 mod impaired_trial;
 pub mod kill;
 pub mod loss;
+pub mod misdirect;
 pub mod partition;
 pub mod pause;
+pub mod power_cut;
 pub mod rate;
 pub mod reorder;
 pub mod reset;
+pub mod rollback;
+pub mod swap_disks;
 
 use crate::grudge;
 use crate::hands::{Ask, At, Seen};
@@ -90,6 +100,26 @@ faults! {
     ClockDrift(clock_drift),
     /// Clocks stand still.
     ClockFreeze(clock_freeze),
+    /// kill -9, and what was not synced is gone.
+    PowerCut(power_cut),
+    /// Operations on files fail.
+    DiskError(disk_error),
+    /// Operations on files take longer.
+    DiskSlow(disk_slow),
+    /// Operations on files hang.
+    DiskHang(disk_hang),
+    /// An fsync fails once, and its pages are clean.
+    FsyncError(fsync_error),
+    /// Writes land elsewhere.
+    Misdirect(misdirect),
+    /// Bits are wrong that are read.
+    BitRot(bit_rot),
+    /// A file at rest is damaged.
+    Damage(damage),
+    /// Data are what they were a while ago.
+    Rollback(rollback),
+    /// Two nodes have each other's data.
+    SwapDisks(swap_disks),
 }
 
 /// What people read about a fault, and how its keys are read.
