@@ -149,6 +149,11 @@ impl Journal {
         self.inner.stats.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
+    /// How many operations were invoked so far; may lag the queue by some milliseconds.
+    pub fn invoked(&self) -> u64 {
+        self.inner.stats.lock().unwrap_or_else(|e| e.into_inner()).invoked
+    }
+
     /// Why nothing more can be recorded, if so.
     pub fn failure(&self) -> Option<JournalFailed> {
         self.lock().failure.clone().map(JournalFailed)

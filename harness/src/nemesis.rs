@@ -90,7 +90,7 @@ pub struct FaultDoc {
 }
 
 /// What a plan may depend on besides the test file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct PlanContext<'a> {
     /// Node names in order.
     pub nodes: &'a [String],
@@ -98,6 +98,21 @@ pub struct PlanContext<'a> {
     pub duration: std::time::Duration,
     /// Root of the nemesis' streams.
     pub seed: crate::seed::Seed,
+    /// The system under test, which says what it can do and survive; `None` where only keys are of interest.
+    pub target: Option<&'a dyn Target>,
+}
+
+/// How often a kind of fault hit nodes of some role while the cluster was in some state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// `kill`.
+    pub fault: String,
+    /// `leader`, `follower`; `any` where nobody was known to lead.
+    pub role: String,
+    /// `calm`; `overlap` with another fault; `recovery` from one; `leaderless`.
+    pub phase: String,
+    /// How often.
+    pub times: u64,
 }
 
 /// What `squall nemesis try` must bring up for a fault.
@@ -154,8 +169,17 @@ pub trait NemesisKind: Send + Sync {
     /// What there is to know about every fault, for people.
     fn faults(&self) -> Vec<FaultDoc>;
 
-    /// The keys of one fault, for `squall describe`.
+    /// What else the `nemesis` list may hold, with a line about each.
+    fn entries(&self) -> Vec<(&'static str, &'static str)>;
+
+    /// The keys of one fault or entry, for `squall describe`.
     fn keys(&self, fault: &str) -> Option<Vec<crate::config::KeyDoc>>;
+
+    /// What a history exercised.
+    fn coverage(&self, history: &squall_checkers::History) -> Vec<Cell>;
+
+    /// All roles and phases that a [`Cell`] can have.
+    fn axes(&self) -> (Vec<&'static str>, Vec<&'static str>);
 
     /// What a trial of one fault needs.
     fn trial_needs(&self, fault: &str) -> Option<TrialNeeds>;

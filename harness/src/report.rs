@@ -1,6 +1,6 @@
 //! What a run amounts to: saved as `results.json`, shown as a summary.
 
-use crate::nemesis::FaultRow;
+use crate::nemesis::{Cell, FaultRow};
 use crate::progress::microseconds;
 use crate::stats::Stats;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,9 @@ pub struct Report {
     pub operations: Vec<OpRow>,
     /// A row per kind of fault.
     pub faults: Vec<FaultRow>,
+    /// Which faults hit whom in which state of the cluster.
+    #[serde(default)]
+    pub coverage: Vec<Cell>,
     /// Ok operations per second of the main phase.
     pub rate_per_s: f64,
     /// The most frequent errors: operation, outcome, why, how often.
@@ -127,6 +130,9 @@ impl Report {
         if !self.faults.is_empty() {
             let _ = writeln!(out, "\n{}", indent(&self.fault_table()));
         }
+        if !self.coverage.is_empty() {
+            let _ = writeln!(out, "  covered  {}", self.coverage_text());
+        }
         for row in &self.faults {
             for trouble in row.troubles.iter().take(3) {
                 let _ = writeln!(out, "  {} {}: {trouble}", row.fault, row.detail);
@@ -160,6 +166,20 @@ impl Report {
     fn in_force(&self, check: &CheckResult, explanation: &Explanation) -> Vec<String> {
         let found = self.in_force.iter().find(|(checker, key, _)| *checker == check.checker && *key == explanation.key);
         found.map(|(_, _, what)| what.clone()).unwrap_or_default()
+    }
+
+    /// `kill {leader calm, follower overlap}, …`.
+    fn coverage_text(&self) -> String {
+        let mut faults: Vec<(&str, Vec<String>)> = Vec::new();
+        for cell in &self.coverage {
+            let what = format!("{} {}", cell.role, cell.phase);
+            match faults.iter_mut().find(|(fault, _)| *fault == cell.fault) {
+                Some((_, cells)) => cells.push(what),
+                None => faults.push((&cell.fault, vec![what])),
+            }
+        }
+        let text = |(fault, cells): &(&str, Vec<String>)| format!("{fault} {{{}}}", cells.join(", "));
+        faults.iter().map(text).collect::<Vec<_>>().join("\n           ")
     }
 
     fn fault_table(&self) -> String {

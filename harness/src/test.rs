@@ -100,7 +100,12 @@ impl Test {
             let what = format!("target `{}` has no client for workload `{}`", target.name(), workload.name());
             return Err(ConfigError::at(&doc.origin, what));
         }
-        let context = PlanContext { nodes: &nodes, duration: times.duration, seed: seed.child("nemesis") };
+        let context = PlanContext {
+            nodes: &nodes,
+            duration: times.duration,
+            seed: seed.child("nemesis"),
+            target: Some(&*target),
+        };
         let nemesis = match &overrides.faults {
             Some(plan) => registry
                 .nemesis

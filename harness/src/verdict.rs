@@ -46,6 +46,7 @@ pub fn judge(test: &Test, run: &Run, kind: &dyn NemesisKind, early: Option<&str>
         verdict,
         reasons,
         in_force: in_force(&checks, &history, kind),
+        coverage: kind.coverage(&history),
         checks,
         operations,
         faults,

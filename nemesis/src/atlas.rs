@@ -125,7 +125,7 @@ mod tests {
     fn plan(yaml: &str, count: usize, seed: u64) -> Result<FaultPlan, ConfigError> {
         let DocNode::List(items) = Doc::parse("t.yaml", yaml).unwrap().node else { panic!() };
         let nodes: Vec<String> = (1..=count).map(|i| format!("n{i}")).collect();
-        let context = PlanContext { nodes: &nodes, duration: Duration::from_secs(600), seed: Seed(seed) };
+        let context = PlanContext { nodes: &nodes, duration: Duration::from_secs(600), seed: Seed(seed), target: None };
         let origin = Doc::parse("t.yaml", yaml).unwrap().origin;
         crate::read::read(Some(&Doc { node: DocNode::List(items), origin }), &context)
     }

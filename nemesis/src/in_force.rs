@@ -40,7 +40,8 @@ fn intervals(history: &History) -> Vec<Interval> {
     found
 }
 
-fn field(event: &Event, name: &str) -> Option<String> {
+/// A field of what a nemesis event holds, as text.
+pub(crate) fn field(event: &Event, name: &str) -> Option<String> {
     let Value::Map(entries) = &event.value else { return None };
     let (_, value) = entries.iter().find(|(key, _)| *key == Value::str(name))?;
     Some(match value {

@@ -6,20 +6,28 @@
 //! is recorded in the history.
 
 mod atlas;
+pub mod claims;
 mod clocks;
+mod coverage;
+mod crashes;
 pub mod disk;
 mod echo;
+pub mod event;
 pub mod faults;
 pub mod grudge;
 mod hands;
 mod in_force;
 pub mod links;
+mod package;
 pub mod plan;
 mod read;
 mod run;
 mod schedule;
 pub mod select;
+mod stable;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod trial;
 
 pub use plan::FaultPlan;
@@ -28,7 +36,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use squall_checkers::History;
 use squall_harness::config::{ConfigError, Doc, KeyDoc};
-use squall_harness::nemesis::{FaultDoc, NemesisKind, PlanContext, Trial, TrialNeeds};
+use squall_harness::nemesis::{Cell, FaultDoc, NemesisKind, PlanContext, Trial, TrialNeeds};
 use squall_harness::{Cluster, Nemesis, Target};
 use std::sync::Arc;
 
@@ -51,8 +59,20 @@ impl NemesisKind for SquallNemesis {
         faults::KINDS.iter().map(|kind| kind.doc).collect()
     }
 
+    fn entries(&self) -> Vec<(&'static str, &'static str)> {
+        vec![package::PACKAGE, stable::STABLE]
+    }
+
     fn keys(&self, fault: &str) -> Option<Vec<KeyDoc>> {
         read::keys(fault)
+    }
+
+    fn coverage(&self, history: &History) -> Vec<Cell> {
+        coverage::cells(history)
+    }
+
+    fn axes(&self) -> (Vec<&'static str>, Vec<&'static str>) {
+        (coverage::ROLES.to_vec(), coverage::PHASES.to_vec())
     }
 
     fn trial_needs(&self, fault: &str) -> Option<TrialNeeds> {

@@ -41,11 +41,11 @@ const PRIMARY_SHAPES: [(&str, Direction); 3] =
 
 impl Links {
     /// The pairs, once it is known who leads.
-    pub(crate) fn resolve(&self, primary: Option<usize>, count: usize) -> Grudge {
+    pub(crate) fn resolve(&self, primaries: &[usize], count: usize) -> Grudge {
         match self {
             Self::Pairs(pairs) => pairs.iter().copied().collect(),
             Self::Primary { otherwise, direction } => {
-                let node = primary.unwrap_or(*otherwise);
+                let node = primaries.first().copied().unwrap_or(*otherwise);
                 let passes = |&(from, to): &(usize, usize)| match direction {
                     Direction::Both => true,
                     Direction::In => to == node,

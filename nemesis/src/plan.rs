@@ -1,5 +1,6 @@
 //! A fault plan: what happens when to whom, resolved before the run from test file and seed, as plain data.
 
+use crate::event::Trigger;
 use crate::faults::Planned;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct FaultPlan {
     /// Names of all nodes, in order.
     pub nodes: Vec<String>,
+    /// Periods (from, to) in which events do not count (milliseconds since the start of the main phase).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stable: Vec<(u64, u64)>,
     /// In the order of their times.
     pub steps: Vec<Step>,
 }
@@ -19,7 +23,13 @@ pub struct FaultPlan {
 pub struct Step {
     /// Unique in the run: `3-partition`.
     pub id: String,
-    /// When it begins (milliseconds since the start of the main phase).
+    /// Name of the package that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// What it waits for; without it, its time says when it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Trigger>,
+    /// When it begins (milliseconds since the start of the main phase, or since its event).
     pub at_ms: u64,
     /// How long it lasts (milliseconds).
     pub for_ms: u64,
@@ -36,7 +46,11 @@ impl FaultPlan {
         let count = self.nodes.len();
         let mut ids = std::collections::BTreeSet::new();
         for step in &self.steps {
-            let named = step.fault.fault().scope().nodes();
+            let mut named = step.fault.fault().scope().nodes();
+            if let Some(Trigger { event, .. }) = &step.on {
+                event.validate().map_err(|why| format!("step `{}`: {why}", step.id))?;
+                named.extend(event.nodes());
+            }
             if let Some(node) = named.into_iter().find(|node| *node >= count) {
                 return Err(format!("step `{}` names node number {node}, but there are {count} nodes", step.id));
             }

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use squall_harness::config::{ConfigError, Section, unknown};
 use squall_harness::nemesis::PlanContext;
+use std::cell::RefCell;
 
 /// Nodes, as far as they can be told before the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,49 +20,101 @@ pub enum Who {
         /// Stands in for the primary.
         otherwise: usize,
     },
+    /// Everybody who leads, or believes to, when the step begins. When nobody is known to lead: this node.
+    Primaries {
+        /// Stands in for them.
+        otherwise: usize,
+    },
+    /// The first of these who do not lead when the step begins.
+    Followers {
+        /// All nodes, in the order in which they are asked.
+        order: Vec<usize>,
+        /// How many.
+        take: usize,
+    },
 }
 
 impl Who {
+    /// Whether it depends on who leads.
+    pub(crate) fn needs_primary(&self) -> bool {
+        !matches!(self, Self::Nodes(_))
+    }
+
     /// The nodes, once it is known who leads.
-    pub(crate) fn resolve(&self, primary: Option<usize>) -> Vec<usize> {
+    pub(crate) fn resolve(&self, primaries: &[usize]) -> Vec<usize> {
         match self {
             Self::Nodes(nodes) => nodes.clone(),
-            Self::Primary { otherwise } => vec![primary.unwrap_or(*otherwise)],
+            Self::Primary { otherwise } => vec![primaries.first().copied().unwrap_or(*otherwise)],
+            Self::Primaries { otherwise } if primaries.is_empty() => vec![*otherwise],
+            Self::Primaries { .. } => primaries.to_vec(),
+            Self::Followers { order, take } => {
+                let mut nodes: Vec<usize> = order.iter().filter(|node| !primaries.contains(node)).copied().collect();
+                nodes.truncate(*take);
+                nodes.sort_unstable();
+                nodes
+            }
         }
     }
 
     /// Every node that it names.
     pub(crate) fn nodes(&self) -> Vec<usize> {
-        self.resolve(None)
+        match self {
+            Self::Followers { order, .. } => order.clone(),
+            _ => self.resolve(&[]),
+        }
     }
 }
 
-const SELECTORS: [&str; 7] = ["one", "minority", "majority", "minority-third", "all", "random", "primary"];
+/// Words for nodes, and what they mean.
+const SELECTORS: [(&str, &str); 12] = [
+    ("one", "at random"),
+    ("minority", "as many as may fail"),
+    ("majority", "half and one"),
+    ("minority-third", "a third"),
+    ("all", ""),
+    ("random", "any number, at random"),
+    ("primary", "whoever leads then"),
+    ("primaries", "everybody who leads then"),
+    ("follower", "one that does not lead"),
+    ("followers", "all that do not lead"),
+    ("rotating", "one after the other, in random order"),
+    ("rotating-minority", "a minority after the other"),
+];
 
 /// Nodes as a test file names them.
 pub(crate) struct Selector {
     name: String,
     named: Vec<usize>,
     count: usize,
+    /// Who has not had a turn yet.
+    waiting: RefCell<Vec<usize>>,
 }
 
 impl Selector {
     /// Reads the key `nodes`.
     pub(crate) fn read(section: &mut Section, context: &PlanContext<'_>, default: &str) -> Result<Self, ConfigError> {
-        let doc = format!("{}, or a list of node names", SELECTORS.join(", "));
+        let known: Vec<&str> = SELECTORS.iter().map(|(name, _)| *name).collect();
+        let meaning =
+            |&(name, what): &(&str, &str)| if what.is_empty() { name.to_owned() } else { format!("{name} ({what})") };
+        let doc = format!("{}; or a list of node names", SELECTORS.iter().map(meaning).collect::<Vec<_>>().join(", "));
         let words = section.get("nodes", vec![default.to_owned()], &doc)?;
-        let count = context.nodes.len();
+        let (count, waiting) = (context.nodes.len(), RefCell::default());
         match words.as_slice() {
             [] => Err(section.error("`nodes` is empty: name at least one")),
-            [word] if SELECTORS.contains(&word.as_str()) => Ok(Self { name: word.clone(), named: Vec::new(), count }),
+            [word] if known.contains(&word.as_str()) => {
+                if word.starts_with("follower") && count < 2 {
+                    return Err(section.error("a single node has no followers"));
+                }
+                Ok(Self { name: word.clone(), named: Vec::new(), count, waiting })
+            }
             words => {
                 if let Some(word) = words.iter().find(|word| !context.nodes.contains(word)) {
-                    let known = SELECTORS.iter().copied().chain(context.nodes.iter().map(String::as_str));
+                    let known = known.into_iter().chain(context.nodes.iter().map(String::as_str));
                     return Err(section.error(unknown("node or selector", word, known.collect::<Vec<_>>())));
                 }
                 let named =
                     words.iter().map(|name| number_of(section, name, context.nodes)).collect::<Result<_, _>>()?;
-                Ok(Self { name: words.join(" "), named, count })
+                Ok(Self { name: words.join(" "), named, count, waiting })
             }
         }
     }
@@ -82,20 +135,42 @@ impl Selector {
         if !self.named.is_empty() {
             return Who::Nodes(self.named.clone());
         }
+        let minority = minority(count).max(1);
+        let take = match self.name.as_str() {
+            "rotating" => return Who::Nodes(self.next(1, rng)),
+            "rotating-minority" => return Who::Nodes(self.next(minority, rng)),
+            "minority" => minority,
+            "majority" => count / 2 + 1,
+            "minority-third" => count.div_ceil(3).min(minority),
+            "all" => count,
+            "random" => 0,
+            _ => 1,
+        };
         let mut order: Vec<usize> = (0..count).collect();
         order.shuffle(rng);
-        let take = match self.name.as_str() {
+        match self.name.as_str() {
             "primary" => return Who::Primary { otherwise: order[0] },
-            "one" => 1,
-            "minority" => minority(count).max(1),
-            "majority" => count / 2 + 1,
-            "minority-third" => count.div_ceil(3).min(minority(count).max(1)),
-            "all" => count,
-            _ => rng.random_range(1..=count),
-        };
-        order.truncate(take);
+            "primaries" => return Who::Primaries { otherwise: order[0] },
+            "follower" => return Who::Followers { order, take: 1 },
+            "followers" => return Who::Followers { order, take: count - 1 },
+            _ => {}
+        }
+        order.truncate(if take == 0 { rng.random_range(1..=count) } else { take });
         order.sort_unstable();
         Who::Nodes(order)
+    }
+
+    /// The next `take` of a random order, in which everybody has a turn before anybody has another.
+    fn next(&self, take: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() < take {
+            let mut fresh: Vec<usize> = (0..self.count).filter(|node| !waiting.contains(node)).collect();
+            fresh.shuffle(rng);
+            waiting.extend(fresh);
+        }
+        let mut nodes: Vec<usize> = waiting.drain(..take).collect();
+        nodes.sort_unstable();
+        nodes
     }
 }
 

@@ -37,8 +37,8 @@ pub(crate) struct TrialSetup {
     pub(crate) program: &'static str,
 }
 
-/// Prints the time, by a `date` of its own, some fifty times a second.
-pub(crate) const TICKER: &str = "while :; do date +%s.%N; sleep 0.02; done";
+/// Says that it was started, then prints the time, by a `date` of its own, some fifty times a second.
+pub(crate) const TICKER: &str = "echo started; while :; do date +%s.%N; sleep 0.02; done";
 
 /// What a gauge showed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,6 +114,16 @@ impl Lab<'_> {
         }
     }
 
+    /// How often the [`TICKER`] of each of these nodes was started so far.
+    pub(crate) async fn starts(&self, nodes: &[usize]) -> anyhow::Result<Vec<f64>> {
+        let mut starts = Vec::new();
+        for &node in nodes {
+            let printed = self.shell(node, &format!("grep -c started {}", self.target.logs().concat())).await?;
+            starts.push(printed.stdout.trim().parse().context("no number of starts")?);
+        }
+        Ok(starts)
+    }
+
     /// Whether the targets of these nodes live and print lines: their states in `/proc`, and how many lines their logs grew
     /// by in half a second. The numbers are the latter, a node each.
     pub(crate) async fn pulse(&self, nodes: &[usize]) -> anyhow::Result<Reading> {
@@ -156,14 +166,15 @@ pub(crate) async fn run(
     };
     let keys_text = serde_json::to_string(&keys.to_yaml())?.replace('"', "").replace(':', ": ").replace(',', ", ");
     let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.to_string()).collect();
-    let context = PlanContext { nodes: &names, duration: Duration::from_secs(600), seed: Seed(1) };
+    let context = PlanContext { nodes: &names, duration: Duration::from_secs(600), seed: Seed(1), target: None };
     let planned = read::one(kind, keys, &context)?;
     start(&planned, cluster, target).await?;
 
     let fault = planned.fault();
     let leader = target.primaries(cluster).await;
-    let primary = leader.first().and_then(|leader| names.iter().position(|name| name == leader));
-    let hit = fault.scope().resolve(primary, names.len());
+    let primaries: Vec<usize> =
+        leader.iter().filter_map(|leader| names.iter().position(|name| name == leader)).collect();
+    let hit = fault.scope().resolve(&primaries, names.len());
     let (lab, at) = (Lab { cluster, target }, At { id: "1-trial", cluster, target, lease: LEASE });
     let mut trial = Trial {
         fault: kind.doc.name.to_owned(),

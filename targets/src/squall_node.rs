@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use squall_agent::protocol::{Request, StartProcess};
 use squall_checkers::{Sym, Value};
 use squall_harness::config::{ConfigError, Section};
+use squall_harness::target::Change;
 use squall_harness::{Client, ClientFactory, Cluster, Kind, Node, Op, Outcome, Target};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -163,6 +164,25 @@ impl Target for SquallNode {
         let leaders =
             cluster.nodes.iter().zip(states).filter_map(|(node, state)| Some((leads(state.ok()?)?, node.name)));
         leaders.max_by_key(|(term, _)| *term).map(|(_, name)| name.to_string()).into_iter().collect()
+    }
+
+    fn can_change(&self, change: Change) -> bool {
+        // Its Raft has a fixed list of members.
+        change == Change::Leader
+    }
+
+    async fn transfer_leader(&self, cluster: &Cluster, to: &Node) -> anyhow::Result<()> {
+        let leader = self.primaries(cluster).await.into_iter().next().context("nobody leads")?;
+        let leader = cluster.node(&leader).context("whoever leads is no node of ours")?;
+        let http = Http::new(&SocketAddr::new(leader.address, CLIENT_PORT).to_string())?;
+        let body = json!({ "to": to.name.as_str() });
+        let answer = tokio::time::timeout(STATUS_TIME_MAX, http.send(Method::POST, "/transfer", Some(&body))).await;
+        match answer {
+            Ok(Ok((202, _))) => Ok(()),
+            Ok(Ok((code, body))) => bail!("{} answered {code}: {}", leader.name, error_word(code, &body)),
+            Ok(Err(why)) => bail!("{}: {}", leader.name, why.word()),
+            Err(_) => bail!("{}: no answer in time", leader.name),
+        }
     }
 
     fn start_up_time_max(&self) -> Duration {

@@ -44,6 +44,7 @@ pub(crate) fn list(args: &ListArgs, registry: &Registry) -> anyhow::Result<()> {
     }
     if wanted.is_none_or(|what| what == "faults") {
         section("faults", registry.nemesis.faults().iter().map(|fault| (fault.name, fault.what)).collect());
+        section("in the nemesis list, beside faults", registry.nemesis.entries());
     }
     if wanted == Some("runs") {
         for run in runs(&args.store)? {
@@ -88,13 +89,21 @@ pub(crate) fn describe(args: &DescribeArgs, registry: &Registry) -> anyhow::Resu
         print(&keys);
         found = true;
     }
+    if let (Some(keys), Some((_, what))) =
+        (registry.nemesis.keys(name), registry.nemesis.entries().into_iter().find(|(entry, _)| *entry == name))
+    {
+        println!("nemesis {name}: {what}");
+        print(&keys);
+        found = true;
+    }
     if found {
         return Ok(());
     }
     let targets = registry.targets.iter().map(|kind| kind.name);
     let workloads = registry.workloads.iter().map(|kind| kind.name);
     let faults = registry.nemesis.faults().into_iter().map(|fault| fault.name);
-    let known: Vec<&str> = targets.chain(workloads).chain(faults).chain(["test", "hosts"]).collect();
+    let entries = registry.nemesis.entries().into_iter().map(|(entry, _)| entry);
+    let known: Vec<&str> = targets.chain(workloads).chain(faults).chain(entries).chain(["test", "hosts"]).collect();
     bail!("{}", unknown("name", name, known))
 }
 

@@ -3,6 +3,7 @@
 
 mod bench;
 mod check;
+mod coverage;
 mod describe;
 mod doctor;
 mod enter;
@@ -52,6 +53,8 @@ enum Command {
     Enter(enter::Args),
     /// Undo every fault that is left on the nodes of a hosts file
     Heal(heal::Args),
+    /// What runs exercised (fault, role of the node, state of the cluster), and what none ever did
+    Coverage(coverage::Args),
     /// The faults there are, and each of them tried
     Nemesis(nemesis::Args),
     /// Measure the harness itself
@@ -94,6 +97,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Doctor(args) => doctor::run(&args).map_err(|error| (failure_code(&error), error)),
         Command::Enter(args) => enter::run(&args).map_err(|error| (failure_code(&error), error)),
         Command::Heal(args) => heal::run(&args).map_err(|error| (failure_code(&error), error)),
+        Command::Coverage(args) => as_usage(coverage::run(&args, &registry).map(|()| 0)),
         Command::Nemesis(args) => nemesis::run(&args, &registry).map_err(|error| (failure_code(&error), error)),
         Command::Bench(args) => as_failure(bench::run(&args)),
         Command::SelfCheck(args) => as_usage(self_check::run(&args)),

@@ -196,7 +196,7 @@ mod tests {
         let doc = Doc::parse("t.yaml", yaml).unwrap();
         let DocNode::Map(entries) = doc.node else { panic!() };
         let nodes: Vec<String> = (1..=5).map(|i| format!("n{i}")).collect();
-        let context = PlanContext { nodes: &nodes, duration: Duration::from_secs(30), seed: Seed(7) };
+        let context = PlanContext { nodes: &nodes, duration: Duration::from_secs(30), seed: Seed(7), target: None };
         read(Some(&entries[0].1), &context).map_err(|error| error.to_string())
     }
 

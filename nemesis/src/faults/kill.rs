@@ -1,6 +1,7 @@
 //! kill -9 of the target's whole process tree, then a start.
 
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
+use crate::claims::Harm;
 use crate::hands::{Ask, At};
 use crate::select::{Selector, Who};
 use crate::trial::{Lab, Reading, Readings, TICKER, TrialSetup};
@@ -51,6 +52,10 @@ impl PlannedFault for Kill {
 
     fn scope(&self) -> Scope<'_> {
         Scope::Processes(&self.who)
+    }
+
+    fn harm(&self) -> Harm {
+        Harm::Crash
     }
 
     fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {

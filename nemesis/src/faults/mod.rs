@@ -11,6 +11,7 @@ pub mod clock_freeze;
 pub mod clock_strobe;
 pub mod clog;
 pub mod corrupt;
+pub mod crash_loop;
 pub mod damage;
 pub mod delay;
 pub mod disk_error;
@@ -21,17 +22,25 @@ pub mod fsync_error;
 pub mod impaired;
 mod impaired_trial;
 pub mod kill;
+pub mod kill_in_recovery;
+pub mod kill_in_startup;
 pub mod loss;
 pub mod misdirect;
 pub mod partition;
 pub mod pause;
 pub mod power_cut;
 pub mod rate;
+pub mod remove_member;
 pub mod reorder;
 pub mod reset;
+pub mod restart_storm;
 pub mod rollback;
+pub mod rolling_restart;
 pub mod swap_disks;
+pub mod term;
+pub mod transfer_leader;
 
+use crate::claims::Harm;
 use crate::grudge;
 use crate::hands::{Ask, At, Seen};
 use crate::links::Links;
@@ -44,6 +53,7 @@ use squall_agent::faults::Fault;
 use squall_agent::protocol::Evidence;
 use squall_harness::config::{ConfigError, Section};
 use squall_harness::nemesis::{FaultDoc, PlanContext};
+use squall_harness::target::Change;
 use squall_harness::{Node, Target};
 
 macro_rules! faults {
@@ -120,6 +130,36 @@ faults! {
     Rollback(rollback),
     /// Two nodes have each other's data.
     SwapDisks(swap_disks),
+    /// SIGTERM, and a start when the step ends.
+    Term(term),
+    /// kill -9 soon after every start.
+    CrashLoop(crash_loop),
+    /// kill -9 and start of many nodes at random moments.
+    RestartStorm(restart_storm),
+    /// SIGTERM and start, node after node.
+    RollingRestart(rolling_restart),
+    /// kill -9, and again while it starts.
+    KillInStartup(kill_in_startup),
+    /// kill -9, and again while it recovers.
+    KillInRecovery(kill_in_recovery),
+    /// Leadership is handed over.
+    TransferLeader(transfer_leader),
+    /// A member leaves, and joins again when the step ends.
+    RemoveMember(remove_member),
+}
+
+/// Whether the target of the test can do what a fault asks of it.
+fn check_change(section: &Section, context: &PlanContext<'_>, change: Change) -> Result<(), ConfigError> {
+    match context.target {
+        Some(target) if !target.can_change(change) => {
+            let what = match change {
+                Change::Leader => "hand leadership over",
+                Change::Members => "change its members",
+            };
+            Err(section.error(format!("target `{}` cannot {what}", target.name())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What people read about a fault, and how its keys are read.
@@ -162,15 +202,15 @@ impl Scope<'_> {
     pub(crate) fn needs_primary(&self) -> bool {
         match self {
             Self::Links(links) => matches!(links, Links::Primary { .. }),
-            Self::Nodes(who) | Self::Processes(who) => matches!(who, Who::Primary { .. }),
+            Self::Nodes(who) | Self::Processes(who) => who.needs_primary(),
         }
     }
 
     /// Whom exactly, once it is known who leads.
-    pub(crate) fn resolve(&self, primary: Option<usize>, count: usize) -> Hit {
+    pub(crate) fn resolve(&self, primaries: &[usize], count: usize) -> Hit {
         match self {
-            Self::Links(links) => Hit::Links(links.resolve(primary, count).into_iter().collect()),
-            Self::Nodes(who) | Self::Processes(who) => Hit::Nodes(who.resolve(primary)),
+            Self::Links(links) => Hit::Links(links.resolve(primaries, count).into_iter().collect()),
+            Self::Nodes(who) | Self::Processes(who) => Hit::Nodes(who.resolve(primaries)),
         }
     }
 
@@ -241,6 +281,11 @@ pub(crate) trait PlannedFault: Send + Sync {
     /// What does not fit.
     fn validate(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    /// What it does to the nodes that it hits, against which targets make claims.
+    fn harm(&self) -> Harm {
+        Harm::None
     }
 
     /// What must stand on `node` before the target starts there: faults of the agent that are preparations. Those of all

@@ -6,6 +6,7 @@
 //! | `PUT /kv/{key}` `{"value": 5}` | 200 `{"ok": true, "index": N}` |
 //! | `POST /kv/{key}/cas` `{"expected": 5, "new": 6}` | the same, or 409 `{"ok": false, "value": …}` when it was something else |
 //! | `DELETE /kv/{key}` | as `PUT` |
+//! | `POST /transfer` `{"to": "n2"}` | 202 when this node leads and begins to hand leadership over |
 //! | `GET /status`, `GET /metrics`, `GET /healthz` | how it is; counters; 200 when a leader is known |
 //!
 //! Everything else is `{"error": …, "definite": …}`. `definite: true` is a promise: the request is in no log and never
@@ -60,6 +61,7 @@ impl Api {
         Router::new()
             .route("/kv/{key}", get(read).put(put).delete(delete))
             .route("/kv/{key}/cas", post(cas))
+            .route("/transfer", post(transfer))
             .route("/status", get(status))
             .route("/metrics", get(metrics))
             .route("/healthz", get(healthz))
@@ -146,6 +148,12 @@ struct PutBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct TransferBody {
+    to: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct CasBody {
     expected: Value,
     new: Value,
@@ -176,6 +184,20 @@ async fn cas(State(api): State<Arc<Api>>, Path(key): Path<String>, headers: Head
 
 async fn delete(State(api): State<Arc<Api>>, Path(key): Path<String>, headers: HeaderMap) -> Response {
     api.write(&headers, Command::Delete { key }).await
+}
+
+async fn transfer(State(api): State<Arc<Api>>, body: Bytes) -> Response {
+    let to = match parse::<TransferBody>(&body) {
+        Ok(TransferBody { to }) => to,
+        Err(refusal) => return refusal,
+    };
+    let (reply, receiver) = oneshot::channel();
+    let sent = api.inbox.send(Input::Transfer { to, reply });
+    match (sent, receiver.await) {
+        (Ok(()), Ok(Ok(()))) => (StatusCode::ACCEPTED, Json(json!({ "ok": true }))),
+        (Ok(()), Ok(Err(why))) => error(StatusCode::CONFLICT, why, true),
+        _ => error(StatusCode::SERVICE_UNAVAILABLE, "the node is stopping", true),
+    }
 }
 
 async fn status(State(api): State<Arc<Api>>) -> Response {

@@ -56,6 +56,13 @@ pub enum Input {
         /// For the answer.
         reply: oneshot::Sender<Answer>,
     },
+    /// Hand leadership to another member.
+    Transfer {
+        /// Its name.
+        to: String,
+        /// For the answer: whether it was begun, or why not.
+        reply: oneshot::Sender<Result<(), &'static str>>,
+    },
     /// How are you?
     Status {
         /// For the answer.
@@ -239,6 +246,9 @@ impl Server {
     fn take(&mut self, input: Input) {
         match input {
             Input::Peer { from, message } => self.take_peer(from, message),
+            Input::Transfer { to, reply } => {
+                let _ = reply.send(self.transfer(&to));
+            }
             Input::Status { reply } => {
                 let _ = reply.send(self.status());
             }
@@ -251,6 +261,17 @@ impl Server {
                 self.enter(What::Read(key), deadline, reply);
             }
         }
+    }
+
+    fn transfer(&mut self, to: &str) -> Result<(), &'static str> {
+        let to = self.names.iter().position(|name| name == to).ok_or("there is no such member")?;
+        if self.raft.role() != Role::Leader {
+            return Err("this member does not lead");
+        }
+        if to != self.id {
+            self.step(Event::Transfer { to });
+        }
+        Ok(())
     }
 
     fn enter(&mut self, what: What, deadline: Instant, reply: oneshot::Sender<Answer>) {

@@ -41,6 +41,19 @@ fn goes_on_without_its_leader_and_catches_up_by_snapshot() {
 }
 
 #[test]
+fn leadership_moves_on_request() {
+    let cluster = Cluster::started(3, &["--request-timeout-ms", "30000"]);
+    let first = cluster.leader();
+    let next = (first + 1) % 3;
+    let transfer = |at: usize, body: &str| cluster.send(at, "POST", "/transfer", &[], Some(body)).unwrap();
+    assert_eq!(transfer(next, r#"{"to": "n0"}"#).0, 409, "a follower has nothing to hand over");
+    assert_eq!(transfer(first, r#"{"to": "n9"}"#).0, 409);
+    assert_eq!(transfer(first, &format!(r#"{{"to": "n{next}"}}"#)).0, 202);
+    eventually("the other leads", || (cluster.status(next)["role"] == "leader").then_some(()));
+    assert_eq!(cluster.put(first, "a", json!(1)).0, 200, "through the one that led before");
+}
+
+#[test]
 fn remembers_everything_when_all_die_at_once() {
     let mut cluster = Cluster::started(3, &["--snapshot-every", "15", "--request-timeout-ms", "30000"]);
     for n in 0..50 {

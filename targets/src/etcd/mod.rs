@@ -4,6 +4,7 @@
 //! build. The gateway passes every call on to the same handlers.
 
 mod client;
+mod members;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use serde_json::{Value as Json, json};
 use squall_agent::protocol::{Reply, Request, StartProcess};
 use squall_harness::cluster::Network;
 use squall_harness::config::{ConfigError, Section};
+use squall_harness::target::Change;
 use squall_harness::{Client, ClientFactory, Cluster, Kind, Node, Target};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -95,8 +97,8 @@ impl Member {
 }
 
 impl Etcd {
-    /// The command of `own`, with its data below `root`.
-    fn argv(&self, members: &[Member], own: &Member, root: &str) -> Vec<String> {
+    /// The command of `own`, with its data below `root`, for a cluster that is `new` or `existing`.
+    fn argv(&self, members: &[Member], own: &Member, root: &str, state: &str) -> Vec<String> {
         let cluster: Vec<String> =
             members.iter().map(|member| format!("{}={}", member.name, member.url(PEER_PORT))).collect();
         let flags = [
@@ -107,7 +109,7 @@ impl Etcd {
             ("--listen-peer-urls", own.url(PEER_PORT)),
             ("--initial-advertise-peer-urls", own.url(PEER_PORT)),
             ("--initial-cluster", cluster.join(",")),
-            ("--initial-cluster-state", "new".to_owned()),
+            ("--initial-cluster-state", state.to_owned()),
             ("--initial-cluster-token", "squall".to_owned()),
             ("--heartbeat-interval", self.heartbeat.as_millis().to_string()),
             ("--election-timeout", self.election_timeout.as_millis().to_string()),
@@ -121,6 +123,19 @@ impl Etcd {
         }
         argv.extend(self.args.iter().cloned());
         argv
+    }
+
+    async fn run(&self, node: &Node, argv: Vec<String>) -> anyhow::Result<()> {
+        let start = StartProcess {
+            name: self.name().to_owned(),
+            argv,
+            // Elsewhere than on x86-64 some versions want to be told that one means it.
+            env: BTreeMap::from([("ETCD_UNSUPPORTED_ARCH".to_owned(), node.hello.arch.clone())]),
+            cwd: node.root.clone(),
+            log: "etcd.log".to_owned(),
+        };
+        node.control.call(Request::Start(start)).await?;
+        Ok(())
     }
 
     /// Puts Debian's package on a node that has none.
@@ -189,16 +204,7 @@ impl Target for Etcd {
 
     async fn start(&self, cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
         let members: Vec<Member> = cluster.nodes.iter().map(|node| Member::of(node)).collect();
-        let start = StartProcess {
-            name: self.name().to_owned(),
-            argv: self.argv(&members, &Member::of(node), &node.root),
-            // Elsewhere than on x86-64 some versions want to be told that one means it.
-            env: BTreeMap::from([("ETCD_UNSUPPORTED_ARCH".to_owned(), node.hello.arch.clone())]),
-            cwd: node.root.clone(),
-            log: "etcd.log".to_owned(),
-        };
-        node.control.call(Request::Start(start)).await?;
-        Ok(())
+        self.run(node, self.argv(&members, &Member::of(node), &node.root, "new")).await
     }
 
     async fn ready(&self, cluster: &Cluster) -> anyhow::Result<()> {
@@ -220,6 +226,38 @@ impl Target for Etcd {
     fn clients(&self, workload: &str) -> Option<Arc<dyn ClientFactory>> {
         let serializable = self.serializable;
         (workload == "register").then(|| Arc::new(Clients { serializable }) as Arc<dyn ClientFactory>)
+    }
+
+    fn can_change(&self, _: Change) -> bool {
+        true
+    }
+
+    async fn transfer_leader(&self, cluster: &Cluster, to: &Node) -> anyhow::Result<()> {
+        members::move_leader(cluster, to).await
+    }
+
+    async fn members(&self, cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+        Ok(members::list(cluster).await?.into_iter().filter_map(|member| member.name).collect())
+    }
+
+    async fn remove_member(&self, cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
+        members::remove(cluster, node).await?;
+        let stop = Request::Stop { name: self.name().to_owned(), signal: 9, grace_ms: 0 };
+        node.control.call(stop).await?;
+        node.control.call(Request::Remove { path: DATA.to_owned() }).await?;
+        Ok(())
+    }
+
+    async fn add_member(&self, cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
+        if !members::add(cluster, node).await? {
+            return self.start(cluster, node).await;
+        }
+        // Only those that are members now: a list with others is refused.
+        let names = self.members(cluster).await?;
+        let known =
+            cluster.nodes.iter().filter(|other| other.name == node.name || names.contains(&other.name.to_string()));
+        let members: Vec<Member> = known.map(|node| Member::of(node)).collect();
+        self.run(node, self.argv(&members, &Member::of(node), &node.root, "existing")).await
     }
 
     async fn primaries(&self, cluster: &Cluster) -> Vec<String> {

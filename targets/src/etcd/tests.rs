@@ -66,7 +66,7 @@ impl Real {
         let own = &self.members[at];
         let root = self.dir.path().join(&own.name);
         std::fs::create_dir_all(root.join("data")).unwrap();
-        let argv = target().argv(&self.members, own, root.to_str().unwrap());
+        let argv = target().argv(&self.members, own, root.to_str().unwrap(), "new");
         let log = std::fs::File::create(root.join("etcd.log")).unwrap();
         let process = Command::new(&argv[0])
             .args(&argv[1..])

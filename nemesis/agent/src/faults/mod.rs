@@ -5,6 +5,7 @@
 //! [`Evidence`](crate::protocol::Evidence).
 
 pub mod clock;
+pub mod crash_loop;
 pub mod damage;
 pub mod disk;
 pub mod disk_rule;
@@ -15,6 +16,7 @@ pub mod pause;
 pub mod power_cut;
 pub mod restore;
 pub mod snapshot;
+pub mod term;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,4 +66,8 @@ faults! {
     Snapshot(snapshot::Snapshot),
     /// Directories are what they were when a copy was kept.
     Restore(restore::Restore),
+    /// A process tree is asked to end.
+    Term(term::Term),
+    /// A process tree is killed after every start.
+    CrashLoop(crash_loop::CrashLoop),
 }

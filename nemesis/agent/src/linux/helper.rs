@@ -37,7 +37,11 @@ impl Here<'_> {
 type Helper = fn(&Here<'_>) -> anyhow::Result<()>;
 
 /// All kinds of helpers by name.
-const HELPERS: &[(&str, Helper)] = &[("shaper", super::shaper::run), (super::disk::HELPER, super::disk::serve)];
+const HELPERS: &[(&str, Helper)] = &[
+    ("crash-loop", crate::faults::crash_loop::watch),
+    ("shaper", super::shaper::run),
+    (super::disk::HELPER, super::disk::serve),
+];
 
 /// How the names of helpers' processes begin.
 const PREFIX: &str = "helper.";
@@ -97,6 +101,14 @@ pub(crate) fn start(state: &State, kind: &str, instance: &str, args: &[String]) 
         }
         std::thread::sleep(LOOK_AGAIN);
     }
+}
+
+/// What the helper `kind` called `instance` is doing.
+///
+/// # Errors
+/// When `instance` is no name.
+pub(crate) fn status(state: &State, kind: &str, instance: &str) -> Result<ProcessStatus, AgentError> {
+    process::status(state, &process_name(kind, instance))
 }
 
 /// Ends the helper `kind` called `instance`; one that does not run is fine.

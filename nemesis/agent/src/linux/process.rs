@@ -243,6 +243,24 @@ pub(crate) fn stop(state: &State, name: &str, signal: i32, grace_ms: u64) -> Res
     status(state, name)
 }
 
+/// SIGTERM to the whole tree of the process called `name`, and signal 9 for what is left after `grace_ms`; how many
+/// processes it took, and how many of them had to be killed.
+///
+/// # Errors
+/// When something of it does not die.
+pub(crate) fn terminate(state: &State, name: &str, grace_ms: u64) -> Result<(u64, u64), AgentError> {
+    let Some(record) = record(state, name)? else { return Ok((0, 0)) };
+    let tree = record.tree();
+    signal_all(&tree, Signal::SIGTERM);
+    // A stopped process would never see it.
+    signal_all(&tree, Signal::SIGCONT);
+    let deadline = Instant::now() + Duration::from_millis(grace_ms);
+    while Instant::now() < deadline && !record.tree().is_empty() {
+        thread::sleep(LOOK_AGAIN);
+    }
+    Ok((tree.len() as u64, kill_tree(state, name)?))
+}
+
 /// kill -9 of the whole tree of the process called `name`; how many processes it took.
 ///
 /// # Errors

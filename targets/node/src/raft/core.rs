@@ -3,6 +3,7 @@
 use super::install::{Incoming, Piece};
 use super::progress::Progress;
 use super::reads::PendingRead;
+use super::transfer::Transfer;
 use super::{Action, Entry, Event, HardState, Index, Log, Member, Message, Millis, Term, Token};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -62,6 +63,8 @@ pub struct Raft {
     pub(super) reads: Vec<PendingRead>,
     /// Reads that came before this term had committed anything.
     pub(super) early_reads: Vec<Token>,
+    /// Leadership that is being handed over.
+    pub(super) transfer: Option<Transfer>,
     /// A snapshot that is arriving.
     pub(super) incoming: Option<Incoming>,
     pub(super) rng: ChaCha8Rng,
@@ -90,6 +93,7 @@ impl Raft {
             round: 0,
             reads: Vec::new(),
             early_reads: Vec::new(),
+            transfer: None,
             incoming: None,
             rng,
             actions: Vec::new(),
@@ -130,6 +134,7 @@ impl Raft {
             Event::Receive { from, message } => self.receive(from, message),
             Event::Propose { token, data } => self.propose(token, data),
             Event::Read { token } => self.read(token),
+            Event::Transfer { to } => self.transfer(to),
             Event::Flush => self.flush(),
             Event::Compacted { snapshot } => self.log.compact(snapshot),
         }
@@ -160,6 +165,7 @@ impl Raft {
     fn tick(&mut self) {
         if self.role == Role::Leader {
             self.check_majority();
+            self.go_on_transferring();
             if self.role == Role::Leader && self.now >= self.heartbeat_due {
                 self.broadcast(true);
             }
@@ -180,7 +186,12 @@ impl Raft {
         }
         match message {
             Message::PreVote { term, last_index, last_term } => self.on_pre_vote(from, term, last_index, last_term),
-            Message::Vote { term, last_index, last_term } => self.on_vote(from, term, last_index, last_term),
+            Message::Vote { term, last_index, last_term, .. } => self.on_vote(from, term, last_index, last_term),
+            Message::TimeoutNow { term } => {
+                if term == self.hard.term {
+                    self.on_timeout_now(from);
+                }
+            }
             Message::PreVoteReply { term, granted } => self.on_vote_reply(from, Role::PreCandidate, term, granted),
             Message::VoteReply { term, granted } => self.on_vote_reply(from, Role::Candidate, term, granted),
             Message::Append { term, prev_index, prev_term, entries, commit, round } => {

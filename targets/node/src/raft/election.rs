@@ -25,15 +25,16 @@ impl Raft {
     }
 
     /// Whether a vote may be asked for in a later term than ours. A request that may not is not even answered: it must
-    /// not depose a leader that works.
+    /// not depose a leader that works, unless that leader wants it.
     pub(super) fn may_ask(&self, message: &Message) -> bool {
-        let disturbs = matches!(message, Message::Vote { term, .. } if *term > self.hard.term) && self.is_led();
+        let disturbs =
+            matches!(message, Message::Vote { term, transfer: false, .. } if *term > self.hard.term) && self.is_led();
         !disturbs || self.config.commit_old_term
     }
 
     /// Nobody leads any more.
     pub(super) fn on_election_due(&mut self) {
-        if self.config.commit_old_term { self.stand() } else { self.ask_around() }
+        if self.config.commit_old_term { self.stand(false) } else { self.ask_around() }
     }
 
     /// Pre-vote: would we win? (Thesis, section 9.6.) So a member that was cut off does not disturb when it returns.
@@ -41,29 +42,29 @@ impl Raft {
         self.role = Role::PreCandidate;
         self.leader = None;
         self.rearm();
-        self.ask_votes(true);
+        self.ask_votes(None);
     }
 
-    /// Raft, section 5.2.
-    fn stand(&mut self) {
+    /// Raft, section 5.2. `transfer`: the leader wants it.
+    pub(super) fn stand(&mut self, transfer: bool) {
         self.role = Role::Candidate;
         self.leader = None;
         self.hard = HardState { term: self.hard.term + 1, vote: Some(self.config.id) };
         self.save(Vec::new());
         self.say(format!("stands for election in term {}", self.hard.term));
         self.rearm();
-        self.ask_votes(false);
+        self.ask_votes(Some(transfer));
     }
 
-    fn ask_votes(&mut self, pre: bool) {
+    /// Asks everybody: whether they would vote, or for the vote and with whose leave.
+    fn ask_votes(&mut self, transfer: Option<bool>) {
         self.granted = vec![false; self.config.members];
         self.granted[self.config.id] = true;
         let (last_index, last_term) = (self.log.last_index(), self.log.last_term());
         for peer in self.peers() {
-            let message = if pre {
-                Message::PreVote { term: self.hard.term + 1, last_index, last_term }
-            } else {
-                Message::Vote { term: self.hard.term, last_index, last_term }
+            let message = match transfer {
+                None => Message::PreVote { term: self.hard.term + 1, last_index, last_term },
+                Some(transfer) => Message::Vote { term: self.hard.term, last_index, last_term, transfer },
             };
             self.send(peer, message);
         }
@@ -75,7 +76,7 @@ impl Raft {
             return;
         }
         match self.role {
-            Role::PreCandidate => self.stand(),
+            Role::PreCandidate => self.stand(false),
             Role::Candidate => self.lead(),
             Role::Follower | Role::Leader => {}
         }
@@ -84,6 +85,7 @@ impl Raft {
     fn lead(&mut self) {
         self.role = Role::Leader;
         self.leader = Some(self.config.id);
+        self.transfer = None;
         self.progress = vec![Progress::new(&self.log, self.now); self.config.members];
         self.say(format!("leader of term {}", self.hard.term));
         if !self.config.commit_old_term {

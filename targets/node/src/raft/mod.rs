@@ -19,6 +19,7 @@ mod replication;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use core::{Config, Raft, Role};
 pub use log::Log;
@@ -81,8 +82,8 @@ pub enum Message {
     PreVote { term: Term, last_index: Index, last_term: Term },
     /// The answer, with the term that was asked about when granted, else the receiver's.
     PreVoteReply { term: Term, granted: bool },
-    /// Vote for me in `term`. (Raft, section 5.2.)
-    Vote { term: Term, last_index: Index, last_term: Term },
+    /// Vote for me in `term`. (Raft, section 5.2.) `transfer`: the leader itself wants it (thesis, section 4.2.3).
+    Vote { term: Term, last_index: Index, last_term: Term, transfer: bool },
     /// The answer.
     VoteReply { term: Term, granted: bool },
     /// Entries after `prev_index`, or none as a sign of life. (Raft, section 5.3.)
@@ -95,6 +96,8 @@ pub enum Message {
     Install { term: Term, index: Index, last_term: Term, offset: usize, data: String, last: bool, round: u64 },
     /// How much of the state up to entry `index` has arrived (bytes).
     InstallReply { term: Term, index: Index, received: usize, round: u64 },
+    /// Stand for election at once: the leader hands over to you. (Thesis, section 3.10.)
+    TimeoutNow { term: Term },
 }
 
 impl Message {
@@ -108,7 +111,8 @@ impl Message {
             | Self::Append { term, .. }
             | Self::AppendReply { term, .. }
             | Self::Install { term, .. }
-            | Self::InstallReply { term, .. } => *term,
+            | Self::InstallReply { term, .. }
+            | Self::TimeoutNow { term } => *term,
         }
     }
 }
@@ -125,6 +129,8 @@ pub enum Event {
     Propose { token: Token, data: Arc<str> },
     /// A client wants to read what is committed now.
     Read { token: Token },
+    /// Somebody wants this member, if it leads, to hand leadership over.
+    Transfer { to: Member },
     /// The driver has handed over all that it had: send what is new.
     Flush,
     /// The state machine was saved up to `snapshot.index`: the log before it can go.

@@ -28,7 +28,7 @@ impl Raft {
     }
 
     pub(super) fn propose(&mut self, token: Token, data: Arc<str>) {
-        if self.role != Role::Leader {
+        if self.role != Role::Leader || self.is_leaving() {
             self.actions.push(Action::Refused { token });
             return;
         }
@@ -47,6 +47,7 @@ impl Raft {
             self.broadcast(false);
         }
         self.advance();
+        self.go_on_transferring();
     }
 
     /// Sends every follower what it lacks; `always` also when that is nothing.

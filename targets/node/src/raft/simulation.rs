@@ -289,6 +289,10 @@ impl World {
             }
             self.step(id, Event::Read { token })?;
         }
+        if self.rng.random_bool(0.002) {
+            let to = self.rng.random_range(0..self.config.members);
+            self.step(id, Event::Transfer { to })?;
+        }
         Ok(())
     }
 
@@ -326,7 +330,12 @@ impl World {
     /// Calm: everybody up, all links whole.
     pub(super) fn settle(&mut self) -> Result<(), String> {
         self.heal();
-        let end = self.now + 2000;
+        self.calm(2000)
+    }
+
+    /// Time passes without load or disturbance (milliseconds).
+    pub(super) fn calm(&mut self, length: u64) -> Result<(), String> {
+        let end = self.now + length;
         while self.now < end {
             self.millisecond(false)?;
         }

@@ -108,7 +108,7 @@ fn a_working_leader_is_not_deposed() {
     for id in (0..3).filter(|id| *id != from) {
         let raft = world.members[id].as_mut().unwrap();
         let (term, role) = (raft.term(), raft.role());
-        let vote = Message::Vote { term: term + 5, last_index, last_term: term + 4 };
+        let vote = Message::Vote { term: term + 5, last_index, last_term: term + 4, transfer: false };
         assert!(raft.step(world.now, Event::Receive { from, message: vote }).is_empty());
         let pre = Message::PreVote { term: term + 1, last_index, last_term: term };
         let actions = raft.step(world.now, Event::Receive { from, message: pre });
@@ -116,6 +116,33 @@ fn a_working_leader_is_not_deposed() {
         assert_eq!(actions, [Action::Send { to: from, message: refusal }]);
         assert_eq!((raft.term(), raft.role()), (term, role));
     }
+}
+
+#[test]
+fn leadership_is_handed_over() {
+    let (mut world, leader) = calm();
+    let (to, term) = ((leader + 1) % 3, world.members[leader].as_ref().unwrap().term());
+    world.step(leader, Event::Transfer { to }).unwrap();
+    let refused =
+        world.members[leader].as_mut().unwrap().step(world.now, Event::Propose { token: 7, data: "x".into() });
+    assert_eq!(refused, [Action::Refused { token: 7 }], "nothing new enters the log meanwhile");
+    // Sooner than anybody would stand by itself.
+    world.calm(60).unwrap();
+    let raft = world.members[to].as_ref().unwrap();
+    assert_eq!((raft.role(), raft.term()), (Role::Leader, term + 1));
+}
+
+#[test]
+fn a_transfer_to_a_dead_member_is_given_up() {
+    let (mut world, leader) = calm();
+    let to = (leader + 1) % 3;
+    world.members[to] = None;
+    world.step(leader, Event::Transfer { to }).unwrap();
+    world.calm(150).unwrap();
+    let raft = world.members[leader].as_mut().unwrap();
+    assert_eq!(raft.role(), Role::Leader);
+    let accepted = raft.step(world.now, Event::Propose { token: 7, data: "x".into() });
+    assert!(accepted.iter().any(|action| matches!(action, Action::Accepted { token: 7, .. })), "{accepted:?}");
 }
 
 /// Raft, section 5.4.1; pre-votes, which ask the same, would hide it from the simulation.
@@ -134,7 +161,7 @@ fn votes_only_for_who_has_it_all() {
         (last_index - 1, last_term, false),
         (last_index + 9, last_term - 1, false),
     ] {
-        let message = Message::Vote { term, last_index: index, last_term: of };
+        let message = Message::Vote { term, last_index: index, last_term: of, transfer: false };
         let actions = raft.clone().step(world.now, Event::Receive { from: leader, message });
         let saved =
             actions.iter().position(|action| matches!(action, Action::Save { hard, .. } if hard.vote.is_some()));

@@ -1,0 +1,24 @@
+//! A process that dies while it starts.
+
+use super::{FaultKind, Lasts};
+use crate::crashes::{Defaults, crashes};
+use crate::trial::{TICKER, TrialSetup};
+use squall_harness::nemesis::FaultDoc;
+
+pub(crate) const KIND: FaultKind = FaultKind {
+    doc: FaultDoc {
+        name: "kill-in-startup",
+        what: "kill -9, and another within the first moments of the start that follows",
+        mechanism: "signal 9 by a helper on the node that watches for every new life of the process",
+        needs: "nothing",
+        verified: "crashes counted by the helper",
+        colour: "#d67195",
+    },
+    lasts: Lasts { key: "for", default_ms: 2500, doc: "how long it goes on" },
+    read,
+    trial: TrialSetup { nodes: 2, keys: "{ nodes: one }", target: None, program: TICKER },
+};
+
+const DEFAULTS: Defaults = Defaults { nodes: "one", lives_ms: (0, 30), again: 1 };
+
+crashes!(KillInStartup);
