@@ -1,7 +1,7 @@
 //! Every fault that a test file can name, one file each.
 //!
-//! A new fault is a file here that holds its [`FaultKind`] (what people read about it, and the reader of its keys), its plan
-//! data (pure, serializable) and [`PlannedFault`] for that data, then its `pub mod` line and its line in the list below.
+//! A new fault is a file here that holds its `FaultKind` (what people read about it, and the reader of its keys), its plan
+//! data (pure, serializable) and `PlannedFault` for that data, then its `pub mod` line and its line in the list below.
 //! What it asks of the agents is a fault of `squall_agent::faults`.
 
 pub mod bit_rot;
