@@ -89,7 +89,7 @@ pub struct CheckStats {
 }
 
 /// A small set of operations on one key for which no order exists.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     /// As a person would write it.
     pub key: String,
@@ -101,6 +101,30 @@ pub struct Explanation {
     pub why: String,
     /// The history up to this event is the shortest prefix without an order (index of an event).
     pub prefix_index: u64,
+    /// Where the operations begin, when that does not matter: `whatever the register holds before`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// Operations of this key that are not shown, because they change nothing about it.
+    #[serde(default)]
+    pub others: u64,
+    /// The states that are possible when the culprit should take effect; a few of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<String>,
+    /// How many more there are.
+    #[serde(default)]
+    pub states_more: u64,
+    /// The operations open then that are possible in none of these states, the culprit among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked: Vec<Blocked>,
+}
+
+/// Why an operation cannot take effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// Which of the explanation's operations.
+    pub op: usize,
+    /// `needs 640; the register holds 881 in every possible order`.
+    pub why: String,
 }
 
 /// One operation of an explanation.
@@ -122,38 +146,101 @@ pub struct OpLine {
     pub text: String,
     /// `ok`, `fail` or `unknown`.
     pub outcome: String,
+    /// Whether the others contradict each other no matter whether this one took effect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 /// Longer texts are shortened where a person reads them (characters).
 const TEXT_LEN_MAX: usize = 60;
 
+/// Lines of an explanation are no longer than this (characters), so that two more fit before them in a report.
+const LINE_LEN_MAX: usize = 98;
+
+/// The narrowest column of operations (characters).
+const OP_LEN_MIN: usize = 18;
+
+impl OpLine {
+    /// With a column of this width for the operation.
+    fn in_columns(&self, width: usize) -> String {
+        let node = self.node.clone().unwrap_or_else(|| format!("p{}", self.process));
+        let took = match self.completion_ns {
+            Some(end) => format!("after {} ms", milliseconds(end.saturating_sub(self.call_ns))),
+            None => "never answered".to_owned(),
+        };
+        let optional = if self.optional { ", or not at all" } else { "" };
+        let text = shortened(&self.text);
+        format!("{:>10} s  {node:<4} {text:<width$} {:<8} {took}{optional}", seconds(self.call_ns), self.outcome)
+    }
+}
+
 impl fmt::Display for OpLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = self.node.clone().unwrap_or_else(|| format!("p{}", self.process));
-        write!(f, "{:>10} s  {node:<4} {:<18} {:<8}", seconds(self.call_ns), shortened(&self.text), self.outcome)?;
-        match self.completion_ns {
-            Some(end) => write!(f, " after {} ms", milliseconds(end.saturating_sub(self.call_ns))),
-            None => f.write_str(" never answered"),
+        f.write_str(&self.in_columns(OP_LEN_MIN))
+    }
+}
+
+impl Explanation {
+    /// The first operations, at most, of those that are too many to be read.
+    const LINES_MAX: usize = 40;
+
+    /// What is possible when the culprit should take effect, without the culprit itself.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(start) = &self.start {
+            notes.push(format!("from     {start}"));
         }
+        for blocked in self.blocked.iter().filter(|blocked| blocked.op != self.culprit) {
+            notes.push(format!("blocked  `{}` {}", shortened(&self.ops[blocked.op].text), blocked.why));
+        }
+        let culprit = self.blocked.iter().find(|blocked| blocked.op == self.culprit);
+        if let Some(culprit) = culprit.filter(|culprit| culprit.why != self.why) {
+            notes.push(format!("here     {}", culprit.why));
+        }
+        notes
     }
 }
 
 impl fmt::Display for Explanation {
-    /// One line an operation, the culprit marked.
+    /// One line an operation, the culprit marked; then what was possible there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, op) in self.ops.iter().enumerate() {
-            write!(f, "{op}")?;
-            if at == self.culprit {
-                write!(f, "   <- {}", self.why)?;
+        let width = self.ops.iter().map(|op| shortened(&op.text).chars().count()).max().unwrap_or(0).max(OP_LEN_MIN);
+        let is_shown = |at: usize| at < Self::LINES_MAX || at >= self.culprit;
+        for (at, op) in self.ops.iter().enumerate().filter(|(at, _)| is_shown(*at)) {
+            let line = op.in_columns(width);
+            let marked = format!("{line}   <- {}", self.why);
+            if at != self.culprit {
+                writeln!(f, "{line}")?;
+            } else if marked.chars().count() <= LINE_LEN_MAX {
+                writeln!(f, "{marked}")?;
+            } else {
+                writeln!(f, "{line}   <-")?;
+                write_wrapped(f, &self.why)?;
             }
-            writeln!(f)?;
         }
-        Ok(())
+        if self.ops.len() > Self::LINES_MAX {
+            writeln!(f, "           {} operations in all", self.ops.len())?;
+        }
+        self.notes().iter().try_for_each(|note| write_wrapped(f, note))
     }
 }
 
+/// A note below the operations, broken between words.
+fn write_wrapped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let mut line = " ".repeat(10);
+    for word in text.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > LINE_LEN_MAX && !line.trim().is_empty() {
+            writeln!(f, "{line}")?;
+            line = " ".repeat(19);
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    writeln!(f, "{line}")
+}
+
 /// The text, or both ends of a long one: the interesting part of a grown value is its end.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     let len = text.chars().count();
     if len <= TEXT_LEN_MAX {
         return text.to_owned();

@@ -1,6 +1,7 @@
 //! Which engine decides which model.
 
 use super::columns::Columns;
+use super::explain::Rules;
 use super::online::Streamed;
 use super::problem::{Budget, Decided, Decision, InternStepper, Item};
 use super::texts::KvStepper;
@@ -13,7 +14,7 @@ use crate::model::{
 use crate::{HistoryError, Op, Value};
 
 /// A model with its engines.
-pub(crate) trait Engine: Model {
+pub(crate) trait Engine: Rules {
     /// Decides whether the operations can be ordered.
     fn decide(&self, items: &[Item<Self::Op>], budget: &Budget, choice: EngineChoice) -> Decided {
         decide_first(self, items, budget, choice, || None)
@@ -22,12 +23,6 @@ pub(crate) trait Engine: Model {
     /// Decides as `decide` does with [`EngineChoice::Auto`], without looking at one operation at a time, and says how many
     /// operations entered; `None` where that does not work, or something does not fit the model.
     fn decide_columns(&self, _columns: &Columns<'_>, _budget: &Budget) -> Option<(Decided, usize)> {
-        None
-    }
-
-    /// The values that `op` ties together, when all operations on these values can be left out without making a history
-    /// impossible that was possible; `None` where that does not hold.
-    fn tied_values(&self, _op: &Self::Op) -> Option<Vec<Value>> {
         None
     }
 }
@@ -69,7 +64,7 @@ impl Engine for Set {
 }
 
 fn decided_by_intervals(decision: Option<Decision>) -> Option<Decided> {
-    decision.map(|decision| Decided { decision, engine: "intervals", configurations: 0 })
+    decision.map(|decision| Decided { decision, engine: "intervals", configurations: 0, reach: 0 })
 }
 
 /// What decides without a search where it can, then a search.
@@ -137,15 +132,6 @@ impl Engine for Register {
         let history = columns.register("read", "write", self.cas)?;
         Some((decide_register(&history, budget, EngineChoice::Auto), history.ops.len()))
     }
-
-    fn tied_values(&self, op: &RegisterOp) -> Option<Vec<Value>> {
-        match op {
-            RegisterOp::Read(value) | RegisterOp::Write(value) => Some(vec![value.clone()]),
-            RegisterOp::Cas(expected, new) => Some(vec![expected.clone(), new.clone()]),
-            // "Not this value" could be true only because of an operation that is left out.
-            RegisterOp::CasRefused(_) => None,
-        }
-    }
 }
 
 /// Decides a register over numbers.
@@ -153,7 +139,7 @@ pub(super) fn decide_register(history: &RegisterHistory, budget: &Budget, choice
     if choice == EngineChoice::Auto
         && let Some(decision) = zones::decide(history)
     {
-        return Decided { decision, engine: "zones", configurations: 0 };
+        return Decided { decision, engine: "zones", configurations: 0, reach: 0 };
     }
     let (mut stepper, problem) = RegisterStepper::new(history);
     search::decide(&problem, &mut stepper, budget)
@@ -175,16 +161,6 @@ impl Engine for Kv {
         // A key without `append`, `delete` and empty texts is a register.
         let history = columns.register("get", "put", true)?;
         Some((decide_register(&history, budget, EngineChoice::Auto), history.ops.len()))
-    }
-
-    fn tied_values(&self, op: &KvOp) -> Option<Vec<Value>> {
-        let values = match op {
-            KvOp::Get(value) | KvOp::Put(value) => vec![value.clone()],
-            KvOp::Delete => vec![Value::Nil],
-            KvOp::Cas(expected, new) => vec![expected.clone(), new.clone()],
-            KvOp::Append(_) | KvOp::CasRefused(_) => return None,
-        };
-        Some(values.into_iter().map(|value| if is_empty_text(&value) { Value::Nil } else { value }).collect())
     }
 }
 

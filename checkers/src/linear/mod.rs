@@ -42,6 +42,7 @@ use columns::Columns;
 use engines::Engine;
 pub use evidence::Evidence;
 use evidence::Timeline;
+pub(crate) use explain::text as line_text;
 pub(crate) use problem::FastMap;
 use problem::{Budget, Decided, Decision, Item, NEVER};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -99,32 +100,65 @@ impl Default for CheckOptions {
     }
 }
 
+/// Evaluates an expression with the model of a kind.
+macro_rules! with_model {
+    ($kind:expr, |$model:ident| $body:expr) => {{
+        macro_rules! with {
+            ($value:expr) => {{
+                let $model = $value;
+                $body
+            }};
+        }
+        let container = |order, capacity| Container { order, capacity };
+        match $kind {
+            ModelKind::Register => with!(Register { cas: false }),
+            ModelKind::CasRegister => with!(Register { cas: true }),
+            ModelKind::Kv => with!(Kv),
+            ModelKind::MultiRegister(initial) => {
+                with!(MultiRegister { initial: initial.map_or(Value::Nil, Value::Int) })
+            }
+            ModelKind::Queue(capacity) => with!(container(Order::Fifo, capacity)),
+            ModelKind::UnorderedQueue => with!(Powerset(UnorderedQueue)),
+            ModelKind::Stack => with!(container(Order::Lifo, None)),
+            ModelKind::PriorityQueue => with!(container(Order::Smallest, None)),
+            ModelKind::Set => with!(Set),
+            ModelKind::Counter => with!(Counter),
+            ModelKind::Mutex => with!(Lock::MUTEX),
+            ModelKind::ReentrantMutex => with!(Lock::REENTRANT),
+            ModelKind::FencingLock => with!(Lock::FENCING),
+            ModelKind::Semaphore(permits) => with!(Lock::semaphore(permits)),
+        }
+    }};
+}
+
+/// The longest orders of one key's operations, up to an event, that are found in time; their operations are places among
+/// `sources`. `None` when they do not fit the model or too much is open at once.
+pub(crate) fn longest_orders(
+    ops: &Ops<'_>,
+    sources: &[u32],
+    (kind, fail_means): (ModelKind, FailMeans),
+    up_to: Option<u64>,
+    deadline: Instant,
+) -> Option<explain::Orders> {
+    let up_to = up_to.map(|event| event as u32);
+    let (mut orders, places) = with_model!(kind, |model| {
+        let key = Key::new(ops, sources, &model, fail_means, None).ok()?;
+        (explain::longest_orders(&model, &key.items, up_to, deadline)?, key.sources)
+    });
+    let place_of: FastMap<u32, u32> = sources.iter().enumerate().map(|(at, source)| (*source, at as u32)).collect();
+    for op in &mut orders.op {
+        *op = place_of[&places[*op as usize]];
+    }
+    Some(orders)
+}
+
 /// Checks every key of a history against a model.
 ///
 /// A history that does not pair or does not fit the model, or without any successful operation, is `unknown` and says
 /// why.
 pub fn check(history: &History, kind: ModelKind, options: &CheckOptions) -> CheckResult {
     let start = Instant::now();
-    let container = |order, capacity| Container { order, capacity };
-    let checked = match kind {
-        ModelKind::Register => check_model(history, &Register { cas: false }, options),
-        ModelKind::CasRegister => check_model(history, &Register { cas: true }, options),
-        ModelKind::Kv => check_model(history, &Kv, options),
-        ModelKind::MultiRegister(initial) => {
-            let initial = initial.map_or(Value::Nil, Value::Int);
-            check_model(history, &MultiRegister { initial }, options)
-        }
-        ModelKind::Queue(capacity) => check_model(history, &container(Order::Fifo, capacity), options),
-        ModelKind::UnorderedQueue => check_model(history, &Powerset(UnorderedQueue), options),
-        ModelKind::Stack => check_model(history, &container(Order::Lifo, None), options),
-        ModelKind::PriorityQueue => check_model(history, &container(Order::Smallest, None), options),
-        ModelKind::Set => check_model(history, &Set, options),
-        ModelKind::Counter => check_model(history, &Counter, options),
-        ModelKind::Mutex => check_model(history, &Lock::MUTEX, options),
-        ModelKind::ReentrantMutex => check_model(history, &Lock::REENTRANT, options),
-        ModelKind::FencingLock => check_model(history, &Lock::FENCING, options),
-        ModelKind::Semaphore(permits) => check_model(history, &Lock::semaphore(permits), options),
-    };
+    let checked = with_model!(kind, |model| check_model(history, &model, options));
     finish(checked, kind.as_str(), start)
 }
 
@@ -366,8 +400,15 @@ impl<M: Engine> Job<'_, '_, M> {
                     let key = known.map_or_else(key, Ok)?;
                     let all: Vec<_> = sources.iter().filter_map(|&source| self.ops.get(source as usize)).collect();
                     let source = |at: usize| self.ops.get(key.sources[at] as usize);
-                    result.explanation =
-                        explain::explain(self.model, &result.key, &key.items, source, &all, &self.budget);
+                    result.explanation = explain::explain(
+                        self.model,
+                        &result.key,
+                        &key.items,
+                        decided.reach,
+                        source,
+                        &all,
+                        &self.budget,
+                    );
                 }
                 if let (Some(explanation), Some(timeline)) = (&mut result.explanation, self.timeline) {
                     explanation.prefix_index = u64::from(timeline.index(explanation.prefix_index as u32));

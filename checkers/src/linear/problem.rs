@@ -69,6 +69,8 @@ pub(crate) struct Decided {
     pub(crate) decision: Decision,
     pub(crate) engine: &'static str,
     pub(crate) configurations: u64,
+    /// An order exists of everything up to this event, without it; 0 where that is not known.
+    pub(crate) reach: u32,
 }
 
 /// A model over numbers: states and kinds of operations are small integers.
@@ -189,7 +191,8 @@ impl<'m, M: Model> InternStepper<'m, M> {
         (stepper, Problem { ops })
     }
 
-    fn intern(&mut self, state: M::State) -> u32 {
+    /// The number of a state.
+    pub(crate) fn intern(&mut self, state: M::State) -> u32 {
         let next = self.states.len() as u32;
         let (states, memory, model) = (&mut self.states, &mut self.memory, self.model);
         *self.by_state.entry(state).or_insert_with_key(|state| {

@@ -196,6 +196,8 @@ struct Search<'s, B, S> {
     /// Per return: (class, how many unfinished operations of it have been called), made on first use.
     available: Vec<Option<Available>>,
     configurations: u64,
+    /// The latest return that some configuration waits for.
+    reach: u32,
     /// Of `available` (bytes).
     memory: u64,
 }
@@ -234,6 +236,7 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             offered: Offered::default(),
             available,
             configurations: 0,
+            reach: 0,
             memory: 0,
         }
     }
@@ -246,7 +249,7 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
 
     fn run(mut self, budget: &Budget) -> Decided {
         let decision = self.decide(budget);
-        Decided { decision, engine: "search", configurations: self.configurations }
+        Decided { decision, engine: "search", configurations: self.configurations, reach: self.reach }
     }
 
     fn decide(&mut self, budget: &Budget) -> Decision {
@@ -456,6 +459,7 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             self.linearize_reads(configuration);
         }
         let position = timeline.position(configuration.next_return);
+        self.reach = self.reach.max(position);
         configuration.state = self.stepper.settle(configuration.state, position);
         if configuration.next_return != start && !configuration.spent.is_empty() {
             self.settle_spent(&mut configuration.spent, position);

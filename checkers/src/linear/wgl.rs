@@ -70,7 +70,7 @@ pub(crate) fn decide(problem: &Problem, stepper: &mut impl Stepper, budget: &Bud
         entries.unlift(i, &ops[i]);
         at = entries.next[2 * i];
     };
-    Decided { decision, engine: "wgl", configurations: steps }
+    Decided { decision, engine: "wgl", configurations: steps, reach: 0 }
 }
 
 impl Entries {

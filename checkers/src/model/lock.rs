@@ -7,6 +7,7 @@
 use super::{FailMeans, Model, no_such_op};
 use crate::{HistoryError, Op, Outcome};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A lock of which there are so many permits.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,19 @@ impl Lock {
 pub struct Holders {
     by_process: BTreeMap<u32, u32>,
     token: Option<i64>,
+}
+
+impl fmt::Display for Holders {
+    /// `free`, `held by process 3`, `held by processes 3 3 5`, each with the last token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holds = self.by_process.iter().flat_map(|(process, holds)| (0..*holds).map(move |_| process.to_string()));
+        match &*holds.collect::<Vec<_>>() {
+            [] => f.write_str("free")?,
+            [one] => write!(f, "held by process {one}")?,
+            all => write!(f, "held by processes {}", all.join(" "))?,
+        }
+        self.token.map_or(Ok(()), |token| write!(f, ", last token {token}"))
+    }
 }
 
 /// What was done to a lock.

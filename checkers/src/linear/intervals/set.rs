@@ -24,7 +24,7 @@ pub(crate) fn decide(items: &[Item<SetOp>], budget: &Budget) -> Option<Decided> 
         return None;
     }
     let decision = if grows(items) { Decision::Linearizable } else { Decision::NotLinearizable };
-    Some(Decided { decision, engine: "intervals", configurations: 0 })
+    Some(Decided { decision, engine: "intervals", configurations: 0, reach: 0 })
 }
 
 /// What a register holds whose element is there; otherwise it holds the initial value.
@@ -48,7 +48,7 @@ fn each_alone(items: &[Item<SetOp>], budget: &Budget) -> Decided {
         ops.push((element, RegisterOpAt { op, call: item.call, ret: item.ret }));
     }
     ops.sort_by_key(|(element, _)| *element);
-    let mut decided = Decided { decision: Decision::Linearizable, engine: "intervals", configurations: 0 };
+    let mut decided = Decided { decision: Decision::Linearizable, engine: "intervals", configurations: 0, reach: 0 };
     let mut of_one = RegisterHistory { ops: Vec::new(), values: THERE as usize + 1 };
     for chunk in ops.chunk_by(|(a, _), (b, _)| a == b) {
         of_one.ops.clear();

@@ -264,6 +264,7 @@ fn explanation(violation: &Violation) -> Explanation {
         culprit: violation.culprit,
         why: format!("with event {} no order of all operations so far is possible", violation.index),
         prefix_index: violation.index,
+        ..Explanation::default()
     }
 }
 

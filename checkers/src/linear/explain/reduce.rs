@@ -1,0 +1,332 @@
+//! Leaving out what can be left out, by the rules of [`super::rules`].
+
+use super::super::engines::{Engine, is_impossible};
+use super::super::problem::{Budget, Item, NEVER};
+use super::rules::Labels;
+use crate::Value;
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
+
+/// Sets larger than this are not thinned out write by write.
+const SINGLES_MAX: usize = 400;
+
+/// The shortest end of a history that is tried alone (operations).
+const NEAR_MIN: usize = 8;
+
+/// Configurations of one such try.
+const NEAR_CONFIGURATIONS_MAX: u64 = 20_000;
+
+/// Operations with their places among all of the key.
+pub(super) type Numbered<O> = Vec<(usize, Item<O>)>;
+
+/// The operations called up to `end`, those that end later unfinished; unfinished reads are gone.
+pub(super) fn cut<M: Engine>(model: &M, items: &Numbered<M::Op>, end: u32) -> Numbered<M::Op> {
+    let mut prefix = Vec::new();
+    for (at, item) in items.iter().filter(|(_, item)| item.call < end) {
+        let mut item = item.clone();
+        if item.ret > end {
+            item.ret = NEVER;
+        }
+        if item.is_finished() || !model.is_read_only(&item.op) {
+            prefix.push((*at, item));
+        }
+    }
+    prefix
+}
+
+fn plain<O: Clone>(items: &Numbered<O>) -> Vec<Item<O>> {
+    items.iter().map(|(_, item)| item.clone()).collect()
+}
+
+pub(super) fn is_over(budget: &Budget) -> bool {
+    budget.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
+/// The shortest prefix that is impossible for certain, and the event that ends it. Everything before event `reach` is
+/// known to have an order.
+pub(super) fn shortest_prefix<M: Engine>(
+    model: &M,
+    items: Numbered<M::Op>,
+    reach: u32,
+    budget: &Budget,
+) -> (Numbered<M::Op>, u32) {
+    let mut ends: Vec<u32> =
+        items.iter().map(|(_, item)| item.ret).filter(|&ret| ret != NEVER && ret >= reach).collect();
+    ends.sort_unstable();
+    let is_possible = |end: &u32| !is_impossible(model, &plain(&cut(model, &items, *end)), budget);
+    // Where a search went no further it will hardly be far: steps that double, then bisection.
+    let mut from = 0;
+    let mut to = ends.len();
+    let mut step = if reach > 0 { 1 } else { to };
+    while from + step < to {
+        if is_possible(&ends[from + step - 1]) {
+            from += step;
+            step *= 2;
+        } else {
+            to = from + step;
+        }
+    }
+    let at = from + ends[from..to].partition_point(is_possible);
+    // The whole is impossible; where the budget says otherwise, the last return is the end.
+    let Some(&end) = ends.get(at).or(ends.last()) else { return (items, 0) };
+    (cut(model, &items, end), end)
+}
+
+/// What can be left out together.
+pub(super) enum Units {
+    /// Places of operations.
+    Whole(Vec<Vec<usize>>),
+    /// Labels of parts.
+    Parts(Vec<Value>),
+    /// Places of operations that can ask for less.
+    Demands(Vec<usize>),
+}
+
+impl Units {
+    /// By the labels of the model.
+    pub(super) fn labelled<M: Engine>(model: &M, items: &Numbered<M::Op>) -> Self {
+        match model.labels(&plain(items)) {
+            Labels::Tied(labels) => Self::Whole(tied(items, labels)),
+            Labels::Apart(labels) => Self::Parts(labels),
+            Labels::None => Self::Whole(Vec::new()),
+        }
+    }
+
+    /// Operations that can be left out alone.
+    pub(super) fn droppable<M: Engine>(model: &M, items: &Numbered<M::Op>) -> Self {
+        let alone = items.iter().filter(|(_, item)| model.is_droppable(&item.op));
+        Self::Whole(alone.map(|(at, _)| vec![*at]).collect())
+    }
+
+    /// Operations that can ask for less.
+    pub(super) fn demands<M: Engine>(model: &M, items: &Numbered<M::Op>) -> Self {
+        Self::Demands(items.iter().filter(|(_, item)| model.weaker(&item.op).is_some()).map(|(at, _)| *at).collect())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Whole(units) => units.len(),
+            Self::Parts(labels) => labels.len(),
+            Self::Demands(places) => places.len(),
+        }
+    }
+
+    /// What is left of the units that some of these operations belong to, and of operations that change nothing those among
+    /// them.
+    pub(super) fn only<M: Engine>(&self, model: &M, items: &Numbered<M::Op>, near: &HashSet<usize>) -> Numbered<M::Op> {
+        let is_near = |(at, item): &&(usize, Item<M::Op>)| near.contains(at) || !model.is_droppable(&item.op);
+        match self {
+            Self::Whole(units) => {
+                let far = units.iter().filter(|unit| !unit.iter().any(|at| near.contains(at)));
+                let gone: HashSet<usize> = far.flatten().copied().collect();
+                items.iter().filter(is_near).filter(|(at, _)| !gone.contains(at)).cloned().collect()
+            }
+            Self::Parts(_) => {
+                let close: Numbered<M::Op> = items.iter().filter(|(at, _)| near.contains(at)).cloned().collect();
+                let Self::Parts(labels) = Self::labelled(model, &close) else { return items.clone() };
+                let labels: HashSet<Value> = labels.into_iter().collect();
+                let stays = |label: &Value| labels.contains(label);
+                let rest = |(at, item): &(usize, Item<M::Op>)| {
+                    Some((*at, Item { op: model.restricted(&item.op, &stays)?, ..*item }))
+                };
+                items.iter().filter(is_near).filter_map(rest).collect()
+            }
+            Self::Demands(_) => items.clone(),
+        }
+    }
+
+    /// What is left without units `from..to`; `None` when that is everything.
+    pub(super) fn without<M: Engine>(
+        &self,
+        model: &M,
+        items: &Numbered<M::Op>,
+        from: usize,
+        to: usize,
+    ) -> Option<Numbered<M::Op>> {
+        let to = to.min(self.len());
+        match self {
+            Self::Whole(units) => {
+                let gone: HashSet<usize> = units[from..to].iter().flatten().copied().collect();
+                let rest: Numbered<M::Op> = items.iter().filter(|(at, _)| !gone.contains(at)).cloned().collect();
+                (rest.len() < items.len()).then_some(rest)
+            }
+            Self::Parts(labels) => {
+                // Those in the group are in every operation, so that a part is gone for good.
+                let gone: HashSet<&Value> = labels[from..to].iter().collect();
+                let stays = |label: &Value| !gone.contains(label);
+                let rest = |(at, item): &(usize, Item<M::Op>)| {
+                    let op = model.restricted(&item.op, &stays)?;
+                    Some((*at, Item { op, ..*item }))
+                };
+                Some(items.iter().filter_map(rest).collect())
+            }
+            Self::Demands(places) => {
+                let less: HashSet<usize> = places[from..to].iter().copied().collect();
+                let rest = |(at, item): &(usize, Item<M::Op>)| {
+                    let weaker = if less.contains(at) { model.weaker(&item.op) } else { None };
+                    (*at, Item { op: weaker.unwrap_or_else(|| item.op.clone()), ..*item })
+                };
+                Some(items.iter().map(rest).collect())
+            }
+        }
+    }
+}
+
+/// Leaves out, in one step, all that has nothing to do with the last few operations: what contradicts each other is often
+/// close together, and a few operations are decided at once however long the history is.
+pub(super) fn near_end<M: Engine>(model: &M, items: Numbered<M::Op>, budget: &Budget) -> Numbered<M::Op> {
+    let end = |item: &Item<M::Op>| if item.is_finished() { item.ret } else { item.call };
+    let mut latest: Vec<(u32, usize)> = items.iter().map(|(at, item)| (end(item), *at)).collect();
+    latest.sort_unstable_by(|a, b| b.cmp(a));
+    let units = Units::labelled(model, &items);
+    let budget = Budget { configurations_max: NEAR_CONFIGURATIONS_MAX, ..*budget };
+    let mut width = NEAR_MIN;
+    while width < latest.len() && units.len() > 0 && !is_over(&budget) {
+        let near: HashSet<usize> = latest[..width].iter().map(|(_, at)| *at).collect();
+        let rest = units.only(model, &items, &near);
+        if is_impossible(model, &plain(&rest), &budget) {
+            return rest;
+        }
+        width *= 2;
+    }
+    items
+}
+
+/// Leaves out what can be left out by its labels: ever smaller groups of units, until no single one can.
+pub(super) fn without_labels<M: Engine>(model: &M, items: Numbered<M::Op>, budget: &Budget) -> Numbered<M::Op> {
+    thin(model, items, budget, Units::labelled)
+}
+
+/// Leaves out what changes nothing.
+pub(super) fn without_droppable<M: Engine>(model: &M, items: Numbered<M::Op>, budget: &Budget) -> Numbered<M::Op> {
+    thin(model, items, budget, Units::droppable)
+}
+
+/// Lets operations ask for less where they can.
+pub(super) fn without_demands<M: Engine>(model: &M, items: Numbered<M::Op>, budget: &Budget) -> Numbered<M::Op> {
+    thin(model, items, budget, Units::demands)
+}
+
+fn thin<M: Engine>(
+    model: &M,
+    mut items: Numbered<M::Op>,
+    budget: &Budget,
+    units_of: impl Fn(&M, &Numbered<M::Op>) -> Units,
+) -> Numbered<M::Op> {
+    let mut size = units_of(model, &items).len().div_ceil(2);
+    while size > 0 {
+        let mut removed = false;
+        // Units are worked out afresh for each size: what is gone ties nothing any more.
+        let units = units_of(model, &items);
+        for from in (0..units.len()).step_by(size) {
+            let rest = units.without(model, &items, from, from + size);
+            if let Some(rest) = rest.filter(|rest| is_impossible(model, &plain(rest), budget)) {
+                items = rest;
+                removed = true;
+            }
+            if is_over(budget) {
+                return items;
+            }
+        }
+        size = if size > 1 { size.div_ceil(2) } else { usize::from(removed) };
+    }
+    items
+}
+
+/// Operations that are tied by their labels, each with all others.
+fn tied<O>(items: &Numbered<O>, labels: Vec<Vec<Value>>) -> Vec<Vec<usize>> {
+    let mut ids: HashMap<Value, usize> = HashMap::new();
+    let mut parent: Vec<usize> = Vec::new();
+    let mut first: Vec<(usize, usize)> = Vec::new();
+    for ((at, _), labels) in items.iter().zip(labels) {
+        let mut of_op = labels.into_iter().map(|value| {
+            *ids.entry(value).or_insert_with(|| {
+                parent.push(parent.len());
+                parent.len() - 1
+            })
+        });
+        let Some(one) = of_op.next() else { continue };
+        let others: Vec<usize> = of_op.collect();
+        for other in others {
+            let (a, b) = (root(&mut parent, one), root(&mut parent, other));
+            parent[a] = b;
+        }
+        first.push((*at, one));
+    }
+    let mut units: HashMap<usize, usize> = HashMap::new();
+    let mut list: Vec<Vec<usize>> = Vec::new();
+    for (at, label) in first {
+        let unit = *units.entry(root(&mut parent, label)).or_insert_with(|| {
+            list.push(Vec::new());
+            list.len() - 1
+        });
+        list[unit].push(at);
+    }
+    list
+}
+
+fn root(parent: &mut [usize], mut at: usize) -> usize {
+    while parent[at] != at {
+        // Halving the way for the next one who asks.
+        parent[at] = parent[parent[at]];
+        at = parent[at];
+    }
+    at
+}
+
+/// Leaves out, one at a time, writes of a register whose value nobody can have found.
+pub(super) fn without_unobserved_writes<M: Engine>(model: &M, items: &mut Numbered<M::Op>, budget: &Budget) {
+    if items.len() > SINGLES_MAX {
+        return;
+    }
+    let Some(mut effects) = items.iter().map(|(_, item)| Effect::of(model, item)).collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    let mut at = 0;
+    while at < items.len() && !is_over(budget) {
+        if effects[at].is_unobserved_among(&effects) {
+            let (item, effect) = (items.remove(at), effects.remove(at));
+            if is_impossible(model, &plain(items), budget) {
+                // What it stood between may now be free to go, too.
+                at = 0;
+                continue;
+            }
+            items.insert(at, item);
+            effects.insert(at, effect);
+        }
+        at += 1;
+    }
+}
+
+/// An operation of a register: what it found, what it left behind, when.
+struct Effect {
+    found: Option<Value>,
+    left: Option<Value>,
+    call: u32,
+    ret: u32,
+}
+
+impl Effect {
+    fn of<M: Engine>(model: &M, item: &Item<M::Op>) -> Option<Self> {
+        let (found, left) = model.found_and_left(&item.op)?;
+        Some(Self { found, left, call: item.call, ret: item.ret })
+    }
+
+    /// Whether no operation can have found what this one left behind: each that found such a value was over before, or
+    /// began after another value had certainly taken its place. In the second case the same value must have been left
+    /// later once more, or the story would lose the write that the reader came too late for.
+    fn is_unobserved_among(&self, all: &[Effect]) -> bool {
+        let Some(left) = &self.left else { return false };
+        all.iter().filter(|reader| reader.found.as_ref() == Some(left)).all(|reader| {
+            let is_before = reader.ret < self.call;
+            let again = |other: &Effect| other.left.as_ref() == Some(left) && other.call > self.ret;
+            is_before
+                || all.iter().any(|other| again(other) && other.call < reader.ret)
+                    && all.iter().any(|other| {
+                        other.left.as_ref().is_some_and(|new| new != left)
+                            && self.ret < other.call
+                            && other.ret < reader.call
+                    })
+        })
+    }
+}
