@@ -60,6 +60,12 @@ pub enum HistoryError {
         /// The limit.
         max: u64,
     },
+    /// A key was asked for that no operation acted on.
+    #[error("no operation of the history acts on key {key}")]
+    NoSuchKey {
+        /// The key as it was asked for.
+        key: String,
+    },
     /// A process invoked while an operation of it was still open.
     #[error(
         "index {index}: process {process} invokes {f} while its operation of index {open_index} is {state}; \

@@ -11,6 +11,7 @@ mod import;
 pub mod linear;
 pub mod model;
 pub mod oracle;
+pub mod page;
 mod sym;
 pub mod synth;
 #[cfg(test)]
@@ -26,4 +27,4 @@ pub use import::{EventStream, Format, ImportOptions, detect, read_any, read_text
 pub use linear::{CheckOptions, EngineChoice, Evidence};
 pub use model::{FailMeans, ModelKind};
 pub use sym::Sym;
-pub use verdict::{CheckResult, CheckStats, Explanation, KeyResult, OpLine, Verdict, seconds};
+pub use verdict::{Blocked, CheckResult, CheckStats, Explanation, KeyResult, OpLine, Verdict, seconds};

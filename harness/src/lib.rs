@@ -8,6 +8,7 @@ pub mod interpreter;
 pub mod journal;
 pub mod nemesis;
 pub mod online;
+pub mod pages;
 pub mod progress;
 pub mod registry;
 pub mod report;

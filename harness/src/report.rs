@@ -42,6 +42,9 @@ pub struct Report {
     pub errors: Vec<ErrorRow>,
     /// What was in force between the first operation of each explanation and its culprit, by checker and key.
     pub in_force: Vec<(String, String, Vec<String>)>,
+    /// Files in the run's folder that show a violated key each.
+    #[serde(default)]
+    pub pages: Vec<String>,
     /// The first violation that was found while the run went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_online: Option<String>,

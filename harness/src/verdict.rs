@@ -1,6 +1,7 @@
 //! From a saved history to a verdict. The same for a fresh run and for an old one checked again.
 
 use crate::nemesis::{FaultRow, NemesisKind};
+use crate::pages;
 use crate::report::Report;
 use crate::stats::Stats;
 use crate::store::Run;
@@ -47,6 +48,7 @@ pub fn judge(test: &Test, run: &Run, kind: &dyn NemesisKind, early: Option<&str>
         reasons,
         in_force: in_force(&checks, &history, kind),
         coverage: kind.coverage(&history),
+        pages: pages::write(test, run, &history, &checks),
         checks,
         operations,
         faults,

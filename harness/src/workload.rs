@@ -3,7 +3,7 @@
 use crate::generator::Generator;
 use crate::seed::Seed;
 use squall_checkers::linear::online::Online;
-use squall_checkers::{CheckResult, History};
+use squall_checkers::{CheckResult, FailMeans, History, ModelKind};
 use std::time::Duration;
 
 /// What a workload may know about the run when it makes its generators.
@@ -60,4 +60,9 @@ pub trait Checker: Send + Sync {
 
     /// The verdict. A panic inside is caught by the harness and counts as `unknown`.
     fn check(&self, history: &History, budget: &CheckBudget) -> CheckResult;
+
+    /// The model that operations are held against, where there is one: violations are shown in its terms.
+    fn judged_as(&self) -> Option<(ModelKind, FailMeans)> {
+        None
+    }
 }

@@ -3,8 +3,9 @@
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use squall_checkers::linear::online::OnlineOptions;
+use squall_checkers::page::{self, PageOptions};
 use squall_checkers::{
-    CheckOptions, CheckResult, Evidence, FailMeans, ImportOptions, ModelKind, Verdict, linear, read_any,
+    CheckOptions, CheckResult, Evidence, FailMeans, History, ImportOptions, ModelKind, Verdict, linear, read_any,
 };
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -41,6 +42,12 @@ pub(crate) struct Args {
     /// printed to stderr as they are found
     #[arg(long, conflicts_with_all = ["independent", "evidence"])]
     stream: bool,
+    /// Write what was found as a page: a timeline with the explanation, to be opened in a browser
+    #[arg(long, value_name = "OUT.html", conflicts_with = "stream")]
+    page: Option<PathBuf>,
+    /// Only this key in the page
+    #[arg(long, requires = "page")]
+    key: Option<String>,
     /// Print the whole result as JSON
     #[arg(long)]
     json: bool,
@@ -110,7 +117,31 @@ fn whole(args: &Args, file: &Path, model: ModelKind, options: CheckOptions) -> a
     if let Some(truncated) = truncated {
         eprintln!("note: {truncated}");
     }
+    if let Some(out) = &args.page {
+        let title = format!("{} as {}", file.file_name().unwrap_or_default().display(), model.as_str());
+        let page = PageOptions {
+            key: args.key.clone(),
+            fail_means: options.fail_means,
+            // Orders are followed without evidence: they would go where the verdict did not.
+            model: args.evidence.is_none().then_some(model),
+            ..PageOptions::new(&title, model)
+        };
+        write_page(out, &history, &result, &page)?;
+    }
     Ok(result)
+}
+
+/// Writes a page.
+pub(crate) fn write_page(
+    out: &Path,
+    history: &History,
+    result: &CheckResult,
+    options: &PageOptions,
+) -> anyhow::Result<()> {
+    let page = page::render(history, result, options)?;
+    std::fs::write(out, page).with_context(|| format!("cannot write the page {}", out.display()))?;
+    eprintln!("page {}", crate::run::shown(out));
+    Ok(())
 }
 
 fn print(result: &CheckResult) {

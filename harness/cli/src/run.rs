@@ -206,6 +206,11 @@ pub(crate) fn print_report(report: &Report, run: &Run, json: bool) -> anyhow::Re
         println!("{}", serde_json::to_string_pretty(report)?);
     } else {
         println!("{}", report.summary());
+        if let Some(page) = report.pages.first() {
+            let more =
+                if report.pages.len() > 1 { format!(" and {} more", report.pages.len() - 1) } else { String::new() };
+            println!("  page     {}{more}", shown(&run.dir.join(page)));
+        }
         println!("  history  {}", shown(&run.history()));
         println!("  again    squall run --replay {}", shown(&run.dir));
     }

@@ -109,6 +109,10 @@ impl Checker for Linearizable {
         };
         linear::check(history, ModelKind::CasRegister, &options)
     }
+
+    fn judged_as(&self) -> Option<(ModelKind, FailMeans)> {
+        Some((ModelKind::CasRegister, FailMeans::NoEffect))
+    }
 }
 
 #[cfg(test)]
