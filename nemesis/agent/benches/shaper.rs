@@ -1,7 +1,8 @@
 //! What the shaper can take, with UDP packets between two namespaces: packets a second through an impaired pair, and by
 //! how much a delay of 10 ms is off.
 //!
-//! `cargo bench -p squall-agent --bench shaper`; needs root and /dev/net/tun.
+//! `cargo bench -p squall-agent --bench shaper`; needs root and /dev/net/tun. Where other work goes on, put `chrt -r 1` before it:
+//! otherwise it is the scheduler that is measured, also on the pair that is not impaired.
 
 #[cfg(target_os = "linux")]
 #[path = "../tests/support/mod.rs"]
