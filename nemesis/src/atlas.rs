@@ -51,7 +51,7 @@ impl Victims {
     /// Reads the keys `copies`, or `beyond` and `nodes`.
     pub(crate) fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Self, ConfigError> {
         let count = context.nodes.len();
-        let claimed = minority(count);
+        let claimed = context.target.map_or(minority(count), |target| target.claims().lost_data.nodes(count));
         let copies = section.get(
             "copies",
             claimed,

@@ -52,7 +52,7 @@ pub(crate) fn check(drafts: &[Draft], context: &PlanContext<'_>) -> Result<(), C
 /// for an event counts alone.
 fn hit_at_once(draft: &Draft, drafts: &[Draft], count: usize) -> usize {
     let harm = draft.fault.fault().harm();
-    let hit = |draft: &Draft| draft.fault.fault().scope().resolve(&[], count).nodes().to_vec();
+    let hit = |draft: &Draft| draft.fault.fault().scope().resolve(&[], &[], count).nodes().to_vec();
     let mut nodes: BTreeSet<usize> = hit(draft).into_iter().collect();
     for other in drafts.iter().filter(|other| draft.on.is_none() && other.on.is_none()) {
         if other.fault.fault().harm() >= harm && (other.at..other.at + other.lasts).contains(&draft.at) {

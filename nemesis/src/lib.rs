@@ -25,6 +25,7 @@ mod run;
 mod schedule;
 pub mod select;
 mod stable;
+mod step;
 mod tally;
 #[cfg(test)]
 mod tests;

@@ -40,15 +40,17 @@ impl Who {
         !matches!(self, Self::Nodes(_))
     }
 
-    /// The nodes, once it is known who leads.
-    pub(crate) fn resolve(&self, primaries: &[usize]) -> Vec<usize> {
+    /// The nodes, once it is known who leads, and who is down already: of followers, others are taken instead.
+    pub(crate) fn resolve(&self, primaries: &[usize], down: &[usize]) -> Vec<usize> {
         match self {
             Self::Nodes(nodes) => nodes.clone(),
             Self::Primary { otherwise } => vec![primaries.first().copied().unwrap_or(*otherwise)],
             Self::Primaries { otherwise } if primaries.is_empty() => vec![*otherwise],
             Self::Primaries { .. } => primaries.to_vec(),
             Self::Followers { order, take } => {
-                let mut nodes: Vec<usize> = order.iter().filter(|node| !primaries.contains(node)).copied().collect();
+                let follows = |node: &&usize| !primaries.contains(node);
+                let mut nodes: Vec<usize> = order.iter().filter(follows).copied().collect();
+                nodes.sort_by_key(|node| down.contains(node));
                 nodes.truncate(*take);
                 nodes.sort_unstable();
                 nodes
@@ -60,7 +62,7 @@ impl Who {
     pub(crate) fn nodes(&self) -> Vec<usize> {
         match self {
             Self::Followers { order, .. } => order.clone(),
-            _ => self.resolve(&[]),
+            _ => self.resolve(&[], &[]),
         }
     }
 }

@@ -188,16 +188,17 @@ fn selectors() {
     };
     let sizes = [("one", 1), ("minority", 2), ("majority", 3), ("minority-third", 2), ("all", 5), ("followers", 4)];
     for (nodes, size) in sizes {
-        assert_eq!(who(nodes, 0).resolve(&[1]).len(), size, "{nodes}");
+        assert_eq!(who(nodes, 0).resolve(&[1], &[]).len(), size, "{nodes}");
     }
-    assert_eq!(who("primaries", 0).resolve(&[1, 4]), [1, 4]);
-    assert_eq!(who("primary", 0).resolve(&[4]), [4]);
-    assert!(!who("followers", 0).resolve(&[3]).contains(&3));
-    assert_ne!(who("follower", 0).resolve(&[2]), [2]);
-    let round: BTreeSet<usize> = (0..5).flat_map(|turn| who("rotating", turn).resolve(&[])).collect();
+    assert_eq!(who("primaries", 0).resolve(&[1, 4], &[]), [1, 4]);
+    assert_eq!(who("primary", 0).resolve(&[4], &[]), [4]);
+    assert!(!who("followers", 0).resolve(&[3], &[]).contains(&3));
+    assert_ne!(who("follower", 0).resolve(&[2], &[]), [2]);
+    assert_eq!(who("follower", 0).resolve(&[2], &[0, 1, 3]), [4], "whoever is still up");
+    let round: BTreeSet<usize> = (0..5).flat_map(|turn| who("rotating", turn).resolve(&[], &[])).collect();
     assert_eq!(round.len(), 5, "everybody has a turn");
     for turn in 0..8 {
-        let two = who("rotating-minority", turn).resolve(&[]);
+        let two = who("rotating-minority", turn).resolve(&[], &[]);
         assert_eq!(two.iter().collect::<BTreeSet<_>>().len(), 2);
     }
 }

@@ -174,7 +174,7 @@ pub(crate) async fn run(
     let leader = target.primaries(cluster).await;
     let primaries: Vec<usize> =
         leader.iter().filter_map(|leader| names.iter().position(|name| name == leader)).collect();
-    let hit = fault.scope().resolve(&primaries, names.len());
+    let hit = fault.scope().resolve(&primaries, &[], names.len());
     let (lab, at) = (Lab { cluster, target }, At { id: "1-trial", cluster, target, lease: LEASE });
     let mut trial = Trial {
         fault: kind.doc.name.to_owned(),

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use squall_agent::protocol::{Request, StartProcess};
 use squall_checkers::{Sym, Value};
 use squall_harness::config::{ConfigError, Section};
+use squall_harness::target::{Claims, Survives};
 use squall_harness::{Client, ClientFactory, Cluster, Kind, Node, Op, Outcome, Registry, Target};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
@@ -69,6 +70,11 @@ impl Target for InMemory {
         };
         node.control.call(Request::Start(start)).await?;
         Ok(())
+    }
+
+    /// What it keeps is gone with its process: a test that kills it is refused, unless it says `unsafe: true`.
+    fn claims(&self) -> Claims {
+        Claims { crashes: Survives::Nothing, lost_data: Survives::Nothing }
     }
 
     /// Whether clients may come; asked again and again until it says yes.

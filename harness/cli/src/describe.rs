@@ -33,7 +33,7 @@ pub(crate) fn list(args: &ListArgs, registry: &Registry) -> anyhow::Result<()> {
     let section = |title: &str, lines: Vec<(&str, &str)>| {
         println!("{title}");
         for (name, doc) in lines {
-            println!("  {name:<14} {doc}");
+            println!("  {name:<17} {doc}");
         }
     };
     if wanted.is_none_or(|what| what == "targets") {

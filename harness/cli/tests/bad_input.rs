@@ -46,6 +46,8 @@ fn test_files_with_mistakes() {
         (format!("{GOOD}nemesis: [ {{ kill: {{ nodes: n7 }} }} ]\n"), "t.yaml:7", "n7"),
         (format!("{GOOD}nemesis: [ {{ pause: {{ for: 9s, every: 1s }} }} ]\n"), "t.yaml:7", "shorter than `every`"),
         (format!("{GOOD}nemesis: [ {{ partition: {{ shape: hlaves }} }} ]\n"), "t.yaml:7", "did you mean `halves`?"),
+        (format!("{GOOD}nemesis: [ {{ partition: {{ every: 5s, flap: -1s }} }} ]\n"), "t.yaml:7", "duration"),
+        (format!("{GOOD}nemesis: [ {{ transfer-leader: {{}} }} ]\n"), "t.yaml:7", "`noop` cannot hand leadership over"),
         ("name: [\n".to_owned(), "t.yaml", ""),
         (String::new(), "t.yaml", "target"),
     ];

@@ -135,13 +135,15 @@ fn a_correct_system_passes_and_leaves_nothing() {
     let output = lab.squall(&["run", "test.yaml", "--seed", "5"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let said = text(&output);
-    for word in ["VALID", "partition", "kill", "pause", "cas", "--replay"] {
+    for word in ["VALID", "partition", "kill", "pause", "cas", "covered", "--replay"] {
         assert!(said.contains(word), "{word} in: {said}");
     }
     lab.nothing_left();
     let shown = lab.squall(&["show", "latest"]);
     assert!(shown.status.success() && text(&shown).contains("VALID"), "{}", text(&shown));
     assert_eq!(lab.squall(&["check", "latest"]).status.code(), Some(0));
+    let covered = text(&lab.squall(&["coverage"]));
+    assert!(covered.contains("leader") && covered.contains("these faults at all"), "{covered}");
     let run = newest_run(lab.path()).unwrap();
     for name in ["plan.yaml", "history.jsonl.zst", "results.json", "faults.json", "logs/n1/squall-node.log"] {
         assert!(run.join(name).exists(), "{name}");

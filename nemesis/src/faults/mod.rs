@@ -206,11 +206,11 @@ impl Scope<'_> {
         }
     }
 
-    /// Whom exactly, once it is known who leads.
-    pub(crate) fn resolve(&self, primaries: &[usize], count: usize) -> Hit {
+    /// Whom exactly, once it is known who leads and who is down already.
+    pub(crate) fn resolve(&self, primaries: &[usize], down: &[usize], count: usize) -> Hit {
         match self {
             Self::Links(links) => Hit::Links(links.resolve(primaries, count).into_iter().collect()),
-            Self::Nodes(who) | Self::Processes(who) => Hit::Nodes(who.resolve(primaries)),
+            Self::Nodes(who) | Self::Processes(who) => Hit::Nodes(who.resolve(primaries, down)),
         }
     }
 

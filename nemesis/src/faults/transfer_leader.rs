@@ -58,7 +58,7 @@ impl PlannedFault for TransferLeader {
     }
 
     fn scope(&self) -> Scope<'_> {
-        Scope::Nodes(&self.who)
+        Scope::Processes(&self.who)
     }
 
     fn asks(&self, _: &At<'_>, _: &Hit) -> Vec<Ask> {
