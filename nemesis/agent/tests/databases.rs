@@ -293,6 +293,8 @@ fn postgres_loses_nothing_when_it_syncs() {
         wait_for("a few rows", || acknowledged(&acked) > first + 20);
         mounted.cut(lose, seed as u64);
         writer.wait().unwrap();
+        // It does not start with an empty one, which it says an administrator should remove after a crash.
+        let _ = fs::remove_file(Path::new(&pg).join("postmaster.pid"));
         mounted.start(&["sh", "-c", &serve]);
         let mut count = (false, String::new());
         wait_for("recovery", || {

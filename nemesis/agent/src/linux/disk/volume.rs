@@ -159,7 +159,10 @@ impl Volume {
         self.file(ino)?.sync(true)?;
         match self.directories() {
             Directories::Strict => Ok(()),
-            Directories::Journaled => self.settle(&self.tree().changed()),
+            Directories::Journaled => {
+                let names = self.tree().changed();
+                self.settle(&names)
+            }
         }
     }
 
