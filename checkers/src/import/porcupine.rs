@@ -38,15 +38,24 @@ use std::fmt;
 /// Numbers above are left for the processes that clients become.
 const CLIENT_MAX: u32 = u32::MAX / 2;
 
-/// Whether a text is one of this format: an array of objects, or an object that says `ClientId` or `Input`.
+/// How a line begins, mostly.
+const CLIENT_ID: &[u8] = b"\"clientid\"";
+
+/// Whether a text is one of this format: an array of objects, or an object with an `Input` and a `Call` a line.
 pub(super) fn looks_like(text: &[u8]) -> bool {
     let text = text.trim_ascii_start();
     match text.strip_prefix(b"[").map(<[u8]>::trim_ascii_start) {
         Some(rest) => rest.strip_prefix(b"{").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"\"")),
         None => {
             let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            let says = |name: &[u8]| line.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name));
-            line.starts_with(b"{") && says(b"\"input\"") && says(b"\"call\"")
+            match serde_json::from_slice::<Json>(line) {
+                // Fields of the object itself: a value of an event of ours may be anything.
+                Ok(json) => field(&json, "input").is_some() && field(&json, "call").is_some(),
+                Err(_) => {
+                    let start = line.strip_prefix(b"{").unwrap_or_default().trim_ascii_start();
+                    start.len() >= CLIENT_ID.len() && start[..CLIENT_ID.len()].eq_ignore_ascii_case(CLIENT_ID)
+                }
+            }
         }
     }
 }

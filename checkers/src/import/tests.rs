@@ -19,10 +19,12 @@ fn lines(text: &str) -> Vec<String> {
 
 #[test]
 fn formats_are_recognised_by_content() {
-    let table: [(&str, Option<Format>); 17] = [
+    let table: [(&str, Option<Format>); 19] = [
         ("[\n {\"ClientId\": 0}]", Some(Format::Porcupine)),
         ("{\"clientid\": 0, \"input\": {}, \"call\": 1}", Some(Format::Porcupine)),
         ("[\n {:type :ok}]", Some(Format::Edn)),
+        ("{\"type\": \"ok\", \"f\": \"a\", \"value\": {\"input\": 1, \"call\": 2}}", Some(Format::JsonLines)),
+        ("{\"ClientId\": 0, \"Input\": {", Some(Format::Porcupine)),
         ("{\"type\":\"ok\"}", Some(Format::JsonLines)),
         ("\n { \"type\":\"ok\"}", Some(Format::JsonLines)),
         ("{:type :ok}", Some(Format::Edn)),
