@@ -123,11 +123,10 @@ mod tests {
     use std::time::Duration;
 
     fn plan(yaml: &str, count: usize, seed: u64) -> Result<FaultPlan, ConfigError> {
-        let DocNode::List(items) = Doc::parse("t.yaml", yaml).unwrap().node else { panic!() };
+        let DocNode::Map(entries) = Doc::parse("t.yaml", &format!("nemesis: {yaml}")).unwrap().node else { panic!() };
         let nodes: Vec<String> = (1..=count).map(|i| format!("n{i}")).collect();
         let context = PlanContext { nodes: &nodes, duration: Duration::from_secs(600), seed: Seed(seed), target: None };
-        let origin = Doc::parse("t.yaml", yaml).unwrap().origin;
-        crate::read::read(Some(&Doc { node: DocNode::List(items), origin }), &context)
+        crate::read::read(Some(&entries[0].1), &context)
     }
 
     fn damaged(plan: &FaultPlan) -> BTreeSet<usize> {
