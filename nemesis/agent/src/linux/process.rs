@@ -323,8 +323,19 @@ fn each_until(state: &State, name: &str, signal: Signal, done: impl Fn(&Stat) ->
             return Err(left.len());
         }
         signal_all(&left, signal);
+        if signal == Signal::SIGSTOP {
+            release_vforked(&tree);
+        }
         thread::sleep(LOOK_AGAIN);
     }
+}
+
+/// A process that has called vfork(2) cannot stop before its child has become another program, and a child that was
+/// stopped before that never does: it may go on, and is stopped again the next time.
+fn release_vforked(tree: &[Stat]) {
+    let waits = |pid| Stat::of(pid).is_some_and(|now| now.state == 'D');
+    let children = tree.iter().filter(|child| procfs::is_stopped(child.pid) && waits(child.ppid)).copied();
+    signal_all(&children.collect::<Vec<_>>(), Signal::SIGCONT);
 }
 
 /// Signals each process, if it is still the one that was looked at.
