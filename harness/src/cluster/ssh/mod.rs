@@ -4,6 +4,7 @@
 //! channels a host: uploads, one after another, and the agent; so `MaxSessions` is never in the way. This program is
 //! uploaded once, under a name that carries its content's hash.
 
+pub mod inventory;
 mod sockets;
 
 use super::{Cluster, Control, Duplex, Network, Node, Transport};
