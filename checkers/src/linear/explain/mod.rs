@@ -3,7 +3,8 @@
 //! 1. The shortest prefix of the history without an order, by bisection: a prefix of a linearizable history is
 //!    linearizable, so there is one event from which on no order exists. Operations that end later count as unfinished.
 //! 2. Operations are left out while no order exists still, by rules that are sound for the model ([`rules`]): had the
-//!    history had an order, so would what is left. What is left is therefore wrong by itself.
+//!    history had an order, so would what is left. What is left is therefore wrong by itself. What has nothing to do with
+//!    the operations around that event goes first, in one step: it is bisection that is slow in long histories.
 //! 3. When that leaves more than a person reads at a glance: the shortest stretch at its end that is impossible from any
 //!    state, of which operations are made optional one by one ([`scene`]).
 //! 4. The culprit is the operation whose return ends the prefix of what is left. Every order of what is left is walked
@@ -31,7 +32,7 @@ use super::problem::{Budget, Item, NEVER};
 use crate::Op;
 use crate::verdict::Explanation;
 use reduce::{
-    Numbered, near_end, shortest_prefix, without_demands, without_droppable, without_labels, without_unobserved_writes,
+    Numbered, near, shortest_prefix, without_demands, without_droppable, without_labels, without_unobserved_writes,
 };
 use scene::Scene;
 use std::time::{Duration, Instant};
@@ -93,8 +94,8 @@ fn reduced<M: Engine>(model: &M, items: &[Item<M::Op>], reach: u32, budget: &Bud
         ..*budget
     };
     let numbered: Vec<(usize, Item<M::Op>)> = items.iter().cloned().enumerate().collect();
-    let (prefix, prefix_index) = shortest_prefix(model, numbered, reach, &budget);
-    let left = what_is_left(model, prefix, &budget);
+    let (prefix, prefix_index) = shortest_prefix(model, numbered.clone(), reach, &budget);
+    let left = what_is_left(model, &numbered, (prefix, prefix_index), &budget);
     // What was found needs a moment more than what was searched for.
     let budget = Budget { deadline: budget.deadline.map(|deadline| deadline + TIME_MAX / 5), ..budget };
     (left, prefix_index, budget)
@@ -110,9 +111,16 @@ enum Left<M: Engine> {
     Alone(usize, Numbered<M::Op>),
 }
 
-fn what_is_left<M: Engine>(model: &M, prefix: Numbered<M::Op>, budget: &Budget) -> Left<M> {
+fn what_is_left<M: Engine>(
+    model: &M,
+    whole: &Numbered<M::Op>,
+    (prefix, end): (Numbered<M::Op>, u32),
+    budget: &Budget,
+) -> Left<M> {
     let finished = |items: &Numbered<M::Op>| items.iter().filter(|(_, item)| item.is_finished()).count();
-    let mut labelled = without_labels(model, near_end(model, prefix, budget), budget);
+    // What comes after the prefix is not needed, but may make it easier to see.
+    let close = near(model, &prefix, end, budget).or_else(|| near(model, whole, end, budget));
+    let mut labelled = without_labels(model, close.unwrap_or(prefix), budget);
     if finished(&labelled) > EASY_MAX {
         let asking = labelled.len();
         let less = without_demands(model, labelled.clone(), budget);

@@ -10,8 +10,12 @@ use std::time::Instant;
 /// Sets larger than this are not thinned out write by write.
 const SINGLES_MAX: usize = 400;
 
-/// The shortest end of a history that is tried alone (operations).
+/// The smallest and the largest neighbourhood that is tried alone (operations).
 const NEAR_MIN: usize = 8;
+const NEAR_MAX: usize = 256;
+
+/// What belongs to a neighbourhood, at most (operations).
+const NEAR_ITEMS_MAX: usize = 4000;
 
 /// Configurations of one such try.
 const NEAR_CONFIGURATIONS_MAX: u64 = 20_000;
@@ -63,7 +67,8 @@ pub(super) fn shortest_prefix<M: Engine>(
             from += step;
             step *= 2;
         } else {
-            to = from + step;
+            // That one is known.
+            to = from + step - 1;
         }
     }
     let at = from + ends[from..to].partition_point(is_possible);
@@ -172,24 +177,57 @@ impl Units {
     }
 }
 
-/// Leaves out, in one step, all that has nothing to do with the last few operations: what contradicts each other is often
-/// close together, and a few operations are decided at once however long the history is.
-pub(super) fn near_end<M: Engine>(model: &M, items: Numbered<M::Op>, budget: &Budget) -> Numbered<M::Op> {
+/// Leaves out, in one step, all that has nothing to do with the operations around event `center`: what contradicts each
+/// other is often close together, and a few operations are decided at once however long the history is. `None` where that
+/// does not help.
+pub(super) fn near<M: Engine>(
+    model: &M,
+    items: &Numbered<M::Op>,
+    center: u32,
+    budget: &Budget,
+) -> Option<Numbered<M::Op>> {
     let end = |item: &Item<M::Op>| if item.is_finished() { item.ret } else { item.call };
-    let mut latest: Vec<(u32, usize)> = items.iter().map(|(at, item)| (end(item), *at)).collect();
-    latest.sort_unstable_by(|a, b| b.cmp(a));
-    let units = Units::labelled(model, &items);
+    let mut closest: Vec<(u32, usize)> = items.iter().map(|(at, item)| (end(item).abs_diff(center), *at)).collect();
+    closest.sort_unstable();
     let budget = Budget { configurations_max: NEAR_CONFIGURATIONS_MAX, ..*budget };
+    let weaker: Numbered<M::Op> = items
+        .iter()
+        .map(|(at, item)| {
+            let op = model.weaker(&item.op).unwrap_or_else(|| item.op.clone());
+            (*at, Item { op, ..*item })
+        })
+        .collect();
+    let variants = [items, &weaker].map(|items| (items, Units::labelled(model, items)));
     let mut width = NEAR_MIN;
-    while width < latest.len() && units.len() > 0 && !is_over(&budget) {
-        let near: HashSet<usize> = latest[..width].iter().map(|(_, at)| *at).collect();
-        let rest = units.only(model, &items, &near);
-        if is_impossible(model, &plain(&rest), &budget) {
-            return rest;
+    while width <= NEAR_MAX.min(closest.len()) && !is_over(&budget) {
+        let close: HashSet<usize> = closest[..width].iter().map(|(_, at)| *at).collect();
+        for (items, units) in variants.iter().filter(|(_, units)| units.len() > 0) {
+            let rest = without_useless(model, units.only(model, items, &close));
+            // What is tied to too much is decided too slowly.
+            if rest.len() <= NEAR_ITEMS_MAX && is_impossible(model, &plain(&rest), &budget) {
+                return Some(rest);
+            }
         }
         width *= 2;
     }
-    items
+    None
+}
+
+/// Without the unfinished operations whose effect no other operation can find: an order in which one takes effect is as
+/// good without it.
+pub(super) fn without_useless<M: Engine>(model: &M, items: Numbered<M::Op>) -> Numbered<M::Op> {
+    let mut is_useful: Vec<bool> = items.iter().map(|(_, item)| item.is_finished()).collect();
+    loop {
+        let useful: Vec<&M::Op> =
+            items.iter().zip(&is_useful).filter(|(_, useful)| **useful).map(|((_, item), _)| &item.op).collect();
+        let more: Vec<usize> =
+            (0..items.len()).filter(|&at| !is_useful[at] && model.is_useful(&items[at].1.op, &useful)).collect();
+        if more.is_empty() {
+            break;
+        }
+        more.into_iter().for_each(|at| is_useful[at] = true);
+    }
+    items.into_iter().zip(is_useful).filter(|(_, useful)| *useful).map(|(item, _)| item).collect()
 }
 
 /// Leaves out what can be left out by its labels: ever smaller groups of units, until no single one can.

@@ -14,7 +14,7 @@ use super::super::engines::Engine;
 use super::super::problem::{Budget, Decision, InternStepper, Item, NEVER, Stepper};
 use super::super::search;
 use super::few::{End, FEW_MAX, FewOp, Walk, walk};
-use super::reduce::{Numbered, is_over};
+use super::reduce::{Numbered, is_over, without_useless};
 use crate::model::Model;
 use std::time::Instant;
 
@@ -48,14 +48,9 @@ impl<M: Engine> Scene<M> {
     pub(super) fn from_any_state(model: &M, items: &Numbered<M::Op>, since: u32) -> Option<Self> {
         let items: Numbered<M::Op> = items.iter().filter(|(_, item)| item.ret > since).cloned().collect();
         let mut scene = Self::new(&without_useless(model, items), since, Vec::new(), true)?;
-        let left_over = scene.left_over.iter().map(|item| FewOp {
-            op: item.op.clone(),
-            call: item.call,
-            ret: item.ret,
-            is_optional: true,
-        });
-        let all: Vec<FewOp<M::Op>> = scene.ops.iter().map(|(_, op)| op.clone()).chain(left_over).collect();
-        scene.starts = model.any_state(&all)?;
+        let mut ops: Vec<FewOp<M::Op>> = scene.ops.iter().map(|(_, op)| op.clone()).collect();
+        scene.starts = model.any_state(&mut ops)?;
+        scene.ops.iter_mut().zip(ops).for_each(|((_, op), may)| op.is_optional = may.is_optional);
         let initial = model.initial();
         if !scene.starts.contains(&initial) {
             scene.starts.push(initial);
@@ -185,23 +180,6 @@ impl<M: Engine> Scene<M> {
             at += 1;
         }
     }
-}
-
-/// Without the unfinished operations whose effect no other operation can find: an order in which one takes effect is as
-/// good without it.
-fn without_useless<M: Engine>(model: &M, items: Numbered<M::Op>) -> Numbered<M::Op> {
-    let mut is_useful: Vec<bool> = items.iter().map(|(_, item)| item.is_finished()).collect();
-    loop {
-        let useful: Vec<&M::Op> =
-            items.iter().zip(&is_useful).filter(|(_, useful)| **useful).map(|((_, item), _)| &item.op).collect();
-        let more: Vec<usize> =
-            (0..items.len()).filter(|&at| !is_useful[at] && model.is_useful(&items[at].1.op, &useful)).collect();
-        if more.is_empty() {
-            break;
-        }
-        more.into_iter().for_each(|at| is_useful[at] = true);
-    }
-    items.into_iter().zip(is_useful).filter(|(_, useful)| *useful).map(|(item, _)| item).collect()
 }
 
 /// A model that begins elsewhere.

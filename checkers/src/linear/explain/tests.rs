@@ -87,6 +87,12 @@ fn assert_sound<M: Engine>(model: &M, items: &[Item<M::Op>], since: u8, optional
                 prop_assert!(is_possible(model, &rest), "unit {} leaves what is impossible: {:?}", at, rest);
             }
         }
+        let close = (0..items.len()).filter(|at| optional >> (at % 16) & 1 != 0).collect();
+        let close = Units::labelled(model, &numbered).only(model, &numbered, &close);
+        for fewer in [close, super::reduce::without_useless(model, numbered.clone())] {
+            let fewer: Vec<_> = fewer.into_iter().map(|(_, item)| item).collect();
+            prop_assert!(is_possible(model, &fewer), "what is close, or useful, is impossible: {:?}", fewer);
+        }
         let since = items.get(usize::from(since) % items.len().max(1)).map_or(0, |item| item.call);
         if let Some(scene) = Scene::from_any_state(model, &numbered, since) {
             let ops: Vec<_> = scene.ops.iter().map(|(_, op)| op.clone()).collect();

@@ -62,6 +62,11 @@ impl Rules for Powerset<UnorderedQueue> {
         matches!(op, ContainerOp::Take(Value::Nil))
     }
 
+    /// Whatever an unanswered take took, all the rest can still be taken: only who finds nothing can tell.
+    fn is_useful(&self, op: &ContainerOp, others: &[&ContainerOp]) -> bool {
+        *op != ContainerOp::TakeUnseen || others.iter().any(|other| matches!(other, ContainerOp::Take(Value::Nil)))
+    }
+
     fn subject(&self) -> &'static str {
         "the queue holds"
     }

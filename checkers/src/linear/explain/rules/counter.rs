@@ -3,34 +3,21 @@
 use super::Rules;
 use crate::linear::explain::few::FewOp;
 use crate::model::{Counter, CounterOp};
-use std::collections::BTreeSet;
-
-/// Most states that stand for all.
-const STATES_MAX: usize = 512;
 
 impl Rules for Counter {
-    /// The first answer to come back says what the counter was at the beginning, up to the additions that may have come
-    /// before it. Without any answer, one beginning is as good as another.
-    fn any_state(&self, ops: &[FewOp<CounterOp>]) -> Option<Vec<i64>> {
-        let answer = |op: &CounterOp| match *op {
-            CounterOp::FetchAdd(_, answer) | CounterOp::Read(answer) => Some(answer),
-            CounterOp::Add(_) => None,
+    /// The first answer to come back says what the counter was just before it. What was called by then may have happened
+    /// earlier. Without any answer, one beginning is as good as another.
+    fn any_state(&self, ops: &mut [FewOp<CounterOp>]) -> Option<Vec<i64>> {
+        let answer = |op: &FewOp<CounterOp>| match op.op {
+            CounterOp::FetchAdd(_, answer) | CounterOp::Read(answer) if !op.is_optional => Some(answer),
+            _ => None,
         };
-        let certain = ops.iter().enumerate().filter(|(_, op)| !op.is_optional);
-        let first = certain.filter_map(|(at, op)| Some((op.ret, at, answer(&op.op)?))).min();
+        let first = ops.iter().enumerate().filter_map(|(at, op)| Some((op.ret, at, answer(op)?))).min();
         let Some((ret, first, answer)) = first else { return Some(vec![0]) };
-        let mut starts = BTreeSet::from([answer]);
-        for (at, op) in ops.iter().enumerate() {
-            let (CounterOp::Add(n) | CounterOp::FetchAdd(n, _)) = op.op else { continue };
-            if op.call < ret && at != first {
-                let earlier: Vec<i64> = starts.iter().filter_map(|start| start.checked_sub(n)).collect();
-                starts.extend(earlier);
-            }
-            if starts.len() > STATES_MAX {
-                return None;
-            }
+        for (at, op) in ops.iter_mut().enumerate() {
+            op.is_optional |= op.call < ret && at != first;
         }
-        Some(starts.into_iter().collect())
+        Some(vec![answer])
     }
 
     fn unanswered(&self, op: &CounterOp) -> CounterOp {

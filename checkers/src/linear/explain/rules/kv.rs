@@ -64,14 +64,14 @@ impl Rules for Kv {
     }
 
     /// What is observed; what becomes that by appending; nothing, the empty text, another text and another value.
-    fn any_state(&self, ops: &[FewOp<KvOp>]) -> Option<Vec<KvState>> {
+    fn any_state(&self, ops: &mut [FewOp<KvOp>]) -> Option<Vec<KvState>> {
         let mut states = vec![KvState::Absent];
         let add = |state: KvState, states: &mut Vec<KvState>| {
             if !states.contains(&state) {
                 states.push(state);
             }
         };
-        for op in ops {
+        for op in ops.iter() {
             if let KvOp::Get(value) | KvOp::Cas(value, _) | KvOp::CasRefused(value) = &op.op {
                 match value {
                     Value::Nil => {}
@@ -83,7 +83,7 @@ impl Rules for Kv {
         let mut at = 0;
         while at < states.len() {
             if let KvState::Text(text) = states[at].clone() {
-                for op in ops {
+                for op in ops.iter() {
                     if let KvOp::Append(end) = &op.op
                         && !end.as_str().is_empty()
                         && let Some(before) = text.strip_suffix(end.as_str())

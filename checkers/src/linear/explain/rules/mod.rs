@@ -1,7 +1,7 @@
 //! What may be left out of a history without making it impossible for a new reason, model by model; and words.
 //!
 //! Every rule must be *sound*: had the history had an order, so would what is left. Then what is left, when it has none,
-//! is wrong by itself, and so is the whole. `rules_are_sound` in [`super::tests`] holds each rule against brute force.
+//! is wrong by itself, and so is the whole. `assert_sound` in [`super::tests`] holds each rule against brute force.
 //!
 //! | model | rule | why |
 //! |---|---|---|
@@ -12,6 +12,7 @@
 //! | multi-register | a value of a key: the steps of transactions that write or read it | as for a register, key by key |
 //! | locks | an acquire with the release that ends it | the lock is only held less |
 //! | register, kv | what a `cas` found: it is taken for a write | a write is possible wherever the `cas` is |
+//! | register, kv, unordered queue | unfinished operations whose effect nobody finds | an order in which one takes effect is as good without it |
 //! | counter, kv with `append`, register | all that is over at some moment, when the rest is impossible *from any state* | one of these states was the true one |
 //!
 //! Where no rule applies, an operation may be made optional instead: it may take effect or not. That makes more orders
@@ -84,9 +85,9 @@ pub(crate) trait Rules: Model {
         None
     }
 
-    /// States that stand for all: when these operations can be ordered from some state, then from one of these, too.
-    /// `None` when there are too many.
-    fn any_state(&self, _ops: &[FewOp<Self::Op>]) -> Option<Vec<Self::State>> {
+    /// States that stand for all: when these operations can be ordered from some state, then from one of these, too. What
+    /// may have happened before the start becomes optional. `None` when there are too many.
+    fn any_state(&self, _ops: &mut [FewOp<Self::Op>]) -> Option<Vec<Self::State>> {
         None
     }
 

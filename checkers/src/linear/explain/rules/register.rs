@@ -50,7 +50,7 @@ impl Rules for Register {
     }
 
     /// A value is as good as any other when nobody observes it.
-    fn any_state(&self, ops: &[FewOp<RegisterOp>]) -> Option<Vec<Value>> {
+    fn any_state(&self, ops: &mut [FewOp<RegisterOp>]) -> Option<Vec<Value>> {
         let observed = ops.iter().filter_map(|op| match &op.op {
             RegisterOp::Read(value) | RegisterOp::Cas(value, _) | RegisterOp::CasRefused(value) => Some(value.clone()),
             RegisterOp::Write(_) => None,
