@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -140,7 +140,7 @@ pub(crate) fn start(state: &State, spec: &StartProcess) -> Result<ProcessStatus,
         .envs(&spec.env)
         .envs(&launch.env)
         .current_dir(state.root.join(&spec.cwd))
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(output)
         .stderr(error_output)
         .spawn()
@@ -153,8 +153,6 @@ pub(crate) fn start(state: &State, spec: &StartProcess) -> Result<ProcessStatus,
         });
         text.trim().to_owned()
     };
-    await_exec(&mut child, &spec.argv)
-        .map_err(|how| AgentError::new(format!("{program} {how} ({}): {}", log.display(), tail())))?;
     let start_ticks = Stat::of(child.id()).map_or(0, |stat| stat.start_ticks);
     let argv = spec.argv.clone();
     let record =
@@ -164,6 +162,15 @@ pub(crate) fn start(state: &State, spec: &StartProcess) -> Result<ProcessStatus,
         kill_record(&record);
         let _ = child.wait();
         return Err(error);
+    }
+    // Only now may it go on: whoever comes after us, should we die here, finds it by its record.
+    if let Some(mut leave) = child.stdin.take() {
+        // One that is dead already is noticed by whoever waits for it.
+        let _ = leave.write_all(b"\n");
+    }
+    if let Err(how) = await_exec(&mut child, &spec.argv) {
+        let _ = fs::remove_file(&path);
+        return Err(AgentError::new(format!("{program} {how} ({}): {}", log.display(), tail())));
     }
     let status = record.status();
     thread::spawn(move || collect(child, record, path));
@@ -210,15 +217,19 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Becomes the leader of a new session, then the program of `argv`. Returns only when that fails.
+/// Becomes the leader of a new session, then, when stdin gives leave, the program of `argv`. Returns only when that fails.
 pub(crate) fn become_session(argv: &[String]) -> anyhow::Error {
     use std::os::unix::process::CommandExt;
+    if !matches!(std::io::stdin().read(&mut [0]), Ok(1)) {
+        return anyhow::anyhow!("whoever started this ended before it was on record");
+    }
     if let Err(errno) = nix::unistd::setsid() {
         return anyhow::anyhow!("cannot start a session: {errno}");
     }
     match argv.split_first() {
         Some((program, arguments)) => {
-            anyhow::Error::new(Command::new(program).args(arguments).exec()).context(format!("cannot run {program}"))
+            let error = Command::new(program).args(arguments).stdin(Stdio::null()).exec();
+            anyhow::Error::new(error).context(format!("cannot run {program}"))
         }
         None => anyhow::anyhow!("there is no command to run"),
     }

@@ -30,13 +30,18 @@ impl Agent {
         agent
     }
 
-    pub(crate) fn ask(&mut self, request: Request) -> Result<Reply, AgentError> {
+    /// Asks without waiting for the answer.
+    pub(crate) fn send(&mut self, request: &Request) {
         let json = serde_json::to_vec(&serde_json::json!({ "id": self.next_id, "request": request })).unwrap();
         self.next_id += 1;
         self.stdin.write_all(&(4 + json.len() as u32).to_le_bytes()).unwrap();
         self.stdin.write_all(&(json.len() as u32).to_le_bytes()).unwrap();
         self.stdin.write_all(&json).unwrap();
         self.stdin.flush().unwrap();
+    }
+
+    pub(crate) fn ask(&mut self, request: Request) -> Result<Reply, AgentError> {
+        self.send(&request);
         let mut head = [0; 8];
         self.stdout.read_exact(&mut head).unwrap();
         let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap()) as usize;

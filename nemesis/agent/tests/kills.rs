@@ -1,0 +1,101 @@
+//! Processes that die again and again; and agents that die whenever they like.
+
+mod common;
+
+use common::{Agent, is_gone, stat, wait_for};
+use squall_agent::faults::Fault;
+use squall_agent::faults::crash_loop::CrashLoop;
+use squall_agent::faults::kill::Kill;
+use squall_agent::faults::pause::Pause;
+use squall_agent::faults::term::Term;
+use squall_agent::protocol::{ProcessState, Request, StartProcess};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+fn victim() -> String {
+    "victim".to_owned()
+}
+
+fn start(script: &str) -> Request {
+    Request::Start(StartProcess {
+        name: victim(),
+        argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        env: BTreeMap::new(),
+        cwd: String::new(),
+        log: "victim.log".to_owned(),
+    })
+}
+
+fn all_pids() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Living processes with this path in their command line: agents, watchdogs and helpers.
+fn of_root(root: &Path) -> Vec<u32> {
+    let root = root.to_str().unwrap().as_bytes();
+    let is_of = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(root.len()).any(|part| part == root) && !is_gone(*pid)
+    };
+    all_pids().filter(is_of).collect()
+}
+
+/// Whatever was asked for and whenever the agent dies, even in the middle of it: by the end of the lease nothing is left.
+#[test]
+fn fifty_kills_leave_nothing_behind() {
+    let life = |n: u64| {
+        let root = tempfile::tempdir().unwrap();
+        let mut agent = Agent::start(root.path(), 400);
+        // Its child has the root in its command line, so that it is found whatever became of the agent.
+        let script = format!("sh -c 'sleep 1000; : {}' & wait", root.path().display());
+        let pid = match n % 5 {
+            0 => {
+                agent.send(&start(&script));
+                None
+            }
+            _ => agent.process(start(&script)).pid,
+        };
+        let fault = match n % 5 {
+            1 => Fault::Pause(Pause { process: victim() }),
+            2 => Fault::Kill(Kill { process: victim() }),
+            3 => Fault::Term(Term { process: victim(), grace_ms: 20 }),
+            _ => Fault::CrashLoop(CrashLoop { process: victim(), lives_ms: (0, 9), again: 0, seed: n }),
+        };
+        agent.send(&Request::Inject { id: "1-x".to_owned(), fault, lease_ms: 60_000 });
+        // Before it is read, in the middle of it, or when it is in force.
+        std::thread::sleep(Duration::from_millis(n * 7 % 60));
+        agent.kill_9();
+        let ledger = root.path().join("agent/ledger");
+        wait_for("the ledger to empty", || std::fs::read_dir(&ledger).unwrap().next().is_none());
+        wait_for("the process to end", || pid.is_none_or(is_gone));
+        wait_for("processes, helpers and the watchdog to end", || of_root(root.path()).is_empty());
+    };
+    std::thread::scope(|scope| {
+        for first in 0..10 {
+            scope.spawn(move || (0..5).for_each(|n| life(first * 5 + n)));
+        }
+    });
+}
+
+#[test]
+fn a_crash_loop_hits_every_life() {
+    let root = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(root.path(), 0);
+    let first = agent.process(start("sleep 1000")).pid.unwrap();
+    let fault = CrashLoop { process: victim(), lives_ms: (0, 20), again: 0, seed: 1 };
+    assert!(agent.inject("1-crash-loop", Fault::CrashLoop(fault)).verified);
+    assert!(is_gone(first));
+    for _ in 0..5 {
+        let life = agent.process(start("sleep 1000")).pid.unwrap();
+        wait_for("the end of this life", || is_gone(life));
+    }
+    assert_eq!(agent.fault(Request::Heal { id: "1-crash-loop".to_owned() }).count, 6);
+    let survivor = agent.process(start("sleep 1000")).pid.unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let status = agent.process(Request::Status { name: victim() });
+    assert_eq!((status.state, stat(survivor).is_some()), (ProcessState::Running, true));
+    agent.shutdown();
+    wait_for("the end", || is_gone(survivor));
+}
