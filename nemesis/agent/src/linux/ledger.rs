@@ -28,6 +28,16 @@ pub(crate) fn all(state: &State) -> Vec<LedgerEntry> {
     entries
 }
 
+/// Removes what an agent left that was killed while it wrote an entry: its fault was never injected. The caller holds
+/// the lock, so that nobody is writing one.
+pub(crate) fn sweep(state: &State) {
+    let Ok(files) = fs::read_dir(state.path("ledger")) else { return };
+    for file in files.flatten().filter(|f| f.path().extension().is_some_and(|e| e == "tmp")) {
+        // Nobody reads it: one that cannot be removed does no harm.
+        let _ = fs::remove_file(file.path());
+    }
+}
+
 /// Writes and syncs an entry for `fault`.
 ///
 /// # Errors

@@ -73,6 +73,7 @@ pub(crate) fn run(state: &State) -> anyhow::Result<()> {
         expire(state);
         // Looked at again under the lock: nobody can add anything while we decide to leave.
         if ledger::all(state).is_empty() && !runs_any(state) {
+            ledger::sweep(state);
             drop(guard);
             drop(lock);
             return Ok(());
