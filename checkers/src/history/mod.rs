@@ -1,28 +1,27 @@
 //! A history in memory: columns of numbers, not a tree per event.
 //!
 //! An event costs 37 bytes plus what is rare (intended starts, errors, lists and maps). Small values live inside their
-//! column: the low three bits of a 64-bit word say what it is, the rest is the number or a place in a table.
+//! column ([`word`]).
 //!
 //! What it does not do: decide anything. [`History::ops`] pairs invocations with completions; models and checkers take
 //! it from there.
 
+mod ops;
+mod word;
+
+pub(crate) use ops::OpsByKey;
+pub use ops::{Op, Ops, Outcome};
+pub(crate) use word::{WORD_NIL, pack_small, small_int};
+
 use crate::linear::FastMap;
 use crate::{Event, EventKind, HistoryError, Sym, Value};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use word::ValueTable;
 
 /// Events are addressed by 32 bits in views.
 const EVENTS_MAX: u64 = u32::MAX as u64 - 1;
 
 /// No node, no error.
 const SYM_NONE: u32 = u32::MAX;
-
-const TAG_BITS: u32 = 3;
-const TAG_NIL: u64 = 0;
-const TAG_BOOL: u64 = 1;
-const TAG_INT: u64 = 2;
-const TAG_STR: u64 = 3;
-const TAG_TABLE: u64 = 4;
 
 /// A recorded run: all events, in the order of their indexes.
 #[derive(Clone, Debug, Default)]
@@ -39,72 +38,6 @@ pub struct History {
     /// Sorted by position: few completions have one.
     error: Vec<(u32, u32)>,
     table: ValueTable,
-}
-
-/// Values that do not fit into a word, each once.
-#[derive(Clone, Debug, Default)]
-struct ValueTable {
-    values: Vec<Value>,
-    by_value: HashMap<Value, u32>,
-}
-
-impl ValueTable {
-    fn pack(&mut self, value: Value) -> u64 {
-        pack_small(&value).unwrap_or_else(|| {
-            let next = self.values.len() as u32;
-            let id = match self.by_value.entry(value) {
-                Entry::Occupied(entry) => *entry.get(),
-                Entry::Vacant(entry) => {
-                    self.values.push(entry.key().clone());
-                    *entry.insert(next)
-                }
-            };
-            u64::from(id) << TAG_BITS | TAG_TABLE
-        })
-    }
-
-    /// The word of a value; `None` when it is in no column.
-    fn word_of(&self, value: &Value) -> Option<u64> {
-        let in_table = || self.by_value.get(value).map(|&id| u64::from(id) << TAG_BITS | TAG_TABLE);
-        pack_small(value).or_else(in_table)
-    }
-
-    /// The value of a word that stands for a place in this table.
-    fn get(&self, word: u64) -> Option<&Value> {
-        let is_here = word & ((1 << TAG_BITS) - 1) == TAG_TABLE;
-        is_here.then(|| &self.values[(word >> TAG_BITS) as usize])
-    }
-
-    fn unpack(&self, word: u64) -> Value {
-        let rest = word >> TAG_BITS;
-        match word & ((1 << TAG_BITS) - 1) {
-            TAG_NIL => Value::Nil,
-            TAG_BOOL => Value::Bool(rest != 0),
-            TAG_INT => Value::Int(word as i64 >> TAG_BITS),
-            TAG_STR => Value::Str(Sym::from_id(rest as u32)),
-            _ => self.values[rest as usize].clone(),
-        }
-    }
-}
-
-/// The word of a value that fits into one.
-pub(crate) fn pack_small(value: &Value) -> Option<u64> {
-    Some(match *value {
-        Value::Nil => TAG_NIL,
-        Value::Bool(b) => u64::from(b) << TAG_BITS | TAG_BOOL,
-        // Only numbers that survive the way back are packed.
-        Value::Int(n) if n << TAG_BITS >> TAG_BITS == n => (n << TAG_BITS) as u64 | TAG_INT,
-        Value::Str(s) => u64::from(s.id()) << TAG_BITS | TAG_STR,
-        _ => return None,
-    })
-}
-
-/// [`Value::Nil`], packed.
-pub(crate) const WORD_NIL: u64 = TAG_NIL;
-
-/// The number in a packed value, if it is one that is not negative.
-pub(crate) fn small_int(word: u64) -> Option<u64> {
-    (word & ((1 << TAG_BITS) - 1) == TAG_INT && word as i64 >= 0).then_some(word >> TAG_BITS)
 }
 
 impl History {
@@ -239,8 +172,7 @@ impl History {
         self.node.clear();
         self.intended_ns.clear();
         self.error.clear();
-        self.table.values.clear();
-        self.table.by_value.clear();
+        self.table.clear();
     }
 
     /// Client operations, in the order of their invocations: each invocation with its completion, if it has one.
@@ -293,7 +225,7 @@ impl History {
 
     fn check_same_op(&self, call: usize, completion: usize) -> Result<(), HistoryError> {
         // Some recorders name the key only when they invoke.
-        let same_key = self.key[call] == self.key[completion] || self.key[completion] == TAG_NIL;
+        let same_key = self.key[call] == self.key[completion] || self.key[completion] == WORD_NIL;
         if self.f[call] == self.f[completion] && same_key {
             return Ok(());
         }
@@ -342,231 +274,6 @@ impl Latest {
 
 fn sparse<T: Copy>(column: &[(u32, T)], index: usize) -> Option<T> {
     column.binary_search_by_key(&index, |&(at, _)| at as usize).ok().map(|found| column[found].1)
-}
-
-/// The client operations of a history; see [`History::ops`].
-#[derive(Clone, Debug)]
-pub struct Ops<'h> {
-    history: &'h History,
-    pairs: Vec<(u32, u32)>,
-}
-
-impl<'h> Ops<'h> {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.pairs.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
-    }
-
-    /// The operation that is invoked at this index.
-    pub fn invoked_at(&self, index: usize) -> Option<Op<'h>> {
-        let found = self.pairs.binary_search_by_key(&index, |&(call, _)| call as usize);
-        found.ok().and_then(|at| self.get(at))
-    }
-
-    /// The `at`-th operation in the order of invocations.
-    pub fn get(&self, at: usize) -> Option<Op<'h>> {
-        let &(call, completion) = self.pairs.get(at)?;
-        Some(Op { history: self.history, call, completion })
-    }
-
-    /// All operations in the order of invocations.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Op<'h>> + ExactSizeIterator + '_ {
-        self.pairs.iter().map(|&(call, completion)| Op { history: self.history, call, completion })
-    }
-}
-
-impl Ops<'_> {
-    /// The operations of each key.
-    pub(crate) fn by_key(&self) -> OpsByKey {
-        let key_of = |pair: &(u32, u32)| self.history.key[pair.0 as usize];
-        // Many histories have one key only.
-        if let Some(word) = self.pairs.first().map(key_of)
-            && self.pairs.iter().all(|pair| key_of(pair) == word)
-        {
-            let count = self.pairs.len() as u32;
-            let keys = vec![self.history.table.unpack(word)];
-            return OpsByKey { keys, start: vec![0, count], ops: (0..count).collect() };
-        }
-        let mut numbers: FastMap<u64, u32> = FastMap::default();
-        let mut words: Vec<u64> = Vec::new();
-        let mut counts: Vec<u32> = Vec::new();
-        let number_of_each: Vec<u32> = (self.pairs.iter().map(key_of))
-            .map(|word| {
-                let number = *numbers.entry(word).or_insert_with(|| {
-                    words.push(word);
-                    counts.push(0);
-                    words.len() as u32 - 1
-                });
-                counts[number as usize] += 1;
-                number
-            })
-            .collect();
-        let mut start = Vec::with_capacity(words.len() + 1);
-        let mut next = Vec::with_capacity(words.len());
-        let mut sum = 0;
-        for count in counts {
-            start.push(sum);
-            next.push(sum);
-            sum += count;
-        }
-        start.push(sum);
-        let mut ops = vec![0; self.pairs.len()];
-        for (op, number) in number_of_each.into_iter().enumerate() {
-            let at = &mut next[number as usize];
-            ops[*at as usize] = op as u32;
-            *at += 1;
-        }
-        OpsByKey { keys: words.into_iter().map(|word| self.history.table.unpack(word)).collect(), start, ops }
-    }
-}
-
-/// The operations of each key, in the order of invocations; keys in the order of their first operation.
-pub(crate) struct OpsByKey {
-    keys: Vec<Value>,
-    /// `ops[start[k]..start[k + 1]]` are the places of the operations on key `k` among all.
-    start: Vec<u32>,
-    ops: Vec<u32>,
-}
-
-impl OpsByKey {
-    /// How many keys there are.
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// The key with this number.
-    pub(crate) fn key(&self, number: usize) -> &Value {
-        &self.keys[number]
-    }
-
-    /// Places of its operations among all; there is at least one.
-    pub(crate) fn ops(&self, number: usize) -> &[u32] {
-        &self.ops[self.start[number] as usize..self.start[number + 1] as usize]
-    }
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It certainly took effect.
-    Ok,
-    /// It certainly did not take effect and never will.
-    Fail,
-    /// Unknown, or never completed: it may take effect at any time from its invocation on, or never.
-    Unfinished,
-}
-
-/// A client operation: an invocation and its completion, if it has one.
-#[derive(Clone, Copy, Debug)]
-pub struct Op<'h> {
-    history: &'h History,
-    call: u32,
-    completion: u32,
-}
-
-impl Op<'_> {
-    fn at(&self) -> usize {
-        self.call as usize
-    }
-
-    fn completed_at(&self) -> Option<usize> {
-        (self.completion != u32::MAX).then_some(self.completion as usize)
-    }
-
-    /// How it ended.
-    pub fn outcome(&self) -> Outcome {
-        match self.completed_at().map(|at| self.history.kind[at]) {
-            Some(EventKind::Ok) => Outcome::Ok,
-            Some(EventKind::Fail) => Outcome::Fail,
-            _ => Outcome::Unfinished,
-        }
-    }
-
-    /// Who did it.
-    pub fn process(&self) -> u32 {
-        self.history.process[self.at()]
-    }
-
-    /// The node that the process talked to.
-    pub fn node(&self) -> Option<Sym> {
-        self.history.node(self.at())
-    }
-
-    /// The operation, e.g. `read`.
-    pub fn f(&self) -> Sym {
-        Sym::from_id(self.history.f[self.at()])
-    }
-
-    /// The independent object it acted on.
-    pub fn key(&self) -> Value {
-        self.history.table.unpack(self.history.key[self.at()])
-    }
-
-    /// The argument.
-    pub fn argument(&self) -> Value {
-        self.history.table.unpack(self.history.value[self.at()])
-    }
-
-    /// The value of the completion, whatever its type; `None` without one.
-    pub fn result(&self) -> Option<Value> {
-        self.completed_at().map(|at| self.history.table.unpack(self.history.value[at]))
-    }
-
-    /// The argument, packed: equal words are equal values.
-    pub(crate) fn argument_word(&self) -> u64 {
-        self.history.value[self.at()]
-    }
-
-    /// The value of the completion, packed; [`WORD_NIL`] without one.
-    pub(crate) fn result_word(&self) -> u64 {
-        self.completed_at().map_or(WORD_NIL, |at| self.history.value[at])
-    }
-
-    /// Both items of an argument that is a list of two, packed; `None` for another argument, or where an item is in no
-    /// column by itself.
-    pub(crate) fn argument_pair(&self) -> Option<(u64, u64)> {
-        let table = &self.history.table;
-        match table.get(self.argument_word())?.as_list()? {
-            [first, second] => Some((table.word_of(first)?, table.word_of(second)?)),
-            _ => None,
-        }
-    }
-
-    /// Index of the invocation.
-    pub fn call_index(&self) -> usize {
-        self.at()
-    }
-
-    /// Index of the completion, of whatever type.
-    pub fn completion_index(&self) -> Option<usize> {
-        self.completed_at()
-    }
-
-    /// When it was invoked (nanoseconds since the run's start).
-    pub fn call_ns(&self) -> u64 {
-        self.history.time_ns[self.at()]
-    }
-
-    /// When it was completed, in whatever way (nanoseconds since the run's start). An unfinished operation that
-    /// completed `info` has one, too: the moment at which the client gave up.
-    pub fn completion_ns(&self) -> Option<u64> {
-        self.completed_at().map(|at| self.history.time_ns[at])
-    }
-
-    /// When the generator meant it to start, if not at once (nanoseconds since the run's start).
-    pub fn intended_ns(&self) -> Option<u64> {
-        sparse(&self.history.intended_ns, self.at())
-    }
-
-    /// Why it is `fail` or `info`.
-    pub fn error(&self) -> Option<Sym> {
-        self.completed_at().and_then(|at| sparse(&self.history.error, at)).map(Sym::from_id)
-    }
 }
 
 #[cfg(test)]
