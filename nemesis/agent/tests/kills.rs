@@ -42,7 +42,8 @@ fn of_root(root: &Path) -> Vec<u32> {
     all_pids().filter(is_of).collect()
 }
 
-/// Whatever was asked for and whenever the agent dies, even in the middle of it: by the end of the lease nothing is left.
+/// Whatever fault of processes was asked for and whenever the agent dies, even in the middle of it: by the end of the lease
+/// nothing is left.
 #[test]
 fn fifty_kills_leave_nothing_behind() {
     let life = |n: u64| {

@@ -158,9 +158,15 @@ pub(crate) fn start(state: &State, spec: &StartProcess) -> Result<ProcessStatus,
     let record =
         Record { name: spec.name.clone(), pid: child.id(), start_ticks, boot_id: boot_id(), argv, ended: None };
     let path = record_path(state, &spec.name);
+    // The whole tree: a launcher may have started others before it failed. While something of it lives, so does its record.
+    let give_up = |child: &mut Child| {
+        if kill_record(&record).1 == 0 {
+            let _ = child.wait();
+            let _ = fs::remove_file(&path);
+        }
+    };
     if let Err(error) = write_json(&path, &record, false) {
-        kill_record(&record);
-        let _ = child.wait();
+        give_up(&mut child);
         return Err(error);
     }
     // Only now may it go on: whoever comes after us, should we die here, finds it by its record.
@@ -169,7 +175,7 @@ pub(crate) fn start(state: &State, spec: &StartProcess) -> Result<ProcessStatus,
         let _ = leave.write_all(b"\n");
     }
     if let Err(how) = await_exec(&mut child, &spec.argv) {
-        let _ = fs::remove_file(&path);
+        give_up(&mut child);
         return Err(AgentError::new(format!("{program} {how} ({}): {}", log.display(), tail())));
     }
     let status = record.status();
@@ -190,8 +196,6 @@ fn await_exec(child: &mut Child, argv: &[String]) -> Result<(), String> {
             return Err(format!("ended at once with {}", describe(status)));
         }
         if begun.elapsed() > START_TIME_MAX {
-            let _ = child.kill();
-            let _ = child.wait();
             return Err("did not start in time".to_owned());
         }
         thread::sleep(LOOK_AGAIN);
