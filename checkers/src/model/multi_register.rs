@@ -20,6 +20,15 @@ pub enum Micro {
     Write(Value, Value),
 }
 
+impl Micro {
+    fn is_answered_by(&self, answer: &Self) -> bool {
+        match (self, answer) {
+            (Self::Read(key, _), Self::Read(other, _)) => key == other,
+            _ => self == answer,
+        }
+    }
+}
+
 impl Model for MultiRegister {
     type State = BTreeMap<Value, Value>;
     type Op = Vec<Micro>;
@@ -65,14 +74,28 @@ impl Model for MultiRegister {
             return Err(no_such_op(op, "multi-register", "txn"));
         }
         let ok = op.outcome() == Outcome::Ok;
-        let value = if ok { op.result().unwrap_or_default() } else { op.argument() };
-        let micros: Vec<Micro> = value
-            .as_list()
-            .and_then(|steps| steps.iter().map(|step| micro(step, ok)).collect())
-            .ok_or_else(|| HistoryError::DoesNotFit {
-            index: op.call_index() as u64,
-            message: format!("a transaction is a list of [read key value] and [write key value], not {value}"),
-        })?;
+        let does_not_fit = |message| HistoryError::DoesNotFit { index: op.call_index() as u64, message };
+        let steps_of = |value: &Value, ok: bool| -> Result<Vec<Micro>, HistoryError> {
+            let steps = value.as_list().and_then(|steps| steps.iter().map(|step| micro(step, ok)).collect());
+            let expected = "a transaction is a list of [read key value] and [write key value], not";
+            steps.ok_or_else(|| does_not_fit(format!("{expected} {value}")))
+        };
+        let argument = op.argument();
+        let asked = steps_of(&argument, false)?;
+        let micros = match op.result() {
+            Some(answer) if ok => {
+                let answered = steps_of(&answer, true)?;
+                // What is written is known from the call on: an answer that changes it would rewrite the past.
+                if !(asked.len() == answered.len() && asked.iter().zip(&answered).all(|(a, b)| a.is_answered_by(b))) {
+                    return Err(does_not_fit(format!(
+                        "a transaction is answered with its own steps and what they read; {argument} was answered with \
+                         {answer}"
+                    )));
+                }
+                answered
+            }
+            _ => asked,
+        };
         let unseen = !ok && self.is_read_only(&micros);
         Ok((op.outcome() != Outcome::Fail && !unseen).then_some(micros))
     }

@@ -83,7 +83,9 @@ fn change(model: ModelKind, round: u32, events: &mut [Event], rng: &mut ChaCha8R
     match (rng.random_range(0..6), events[at].kind) {
         (0..3, EventKind::Ok) => {
             let other = &events[rng.random_range(0..events.len())];
-            let borrowed = other.kind == EventKind::Ok && other.f == events[at].f && rng.random();
+            // A transaction is answered with its own steps.
+            let is_own = other.f.as_str() != "txn";
+            let borrowed = other.kind == EventKind::Ok && other.f == events[at].f && is_own && rng.random();
             let is_number = model == ModelKind::Counter;
             events[at].value = if borrowed { other.value.clone() } else { altered(&events[at].value, is_number, rng) };
         }
