@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A run (its folder, or `latest`), or a history: our own format, JSON Lines, Jepsen EDN, an old Jepsen log, recognised
-    /// by its content
+    /// A run (its folder, or `latest`), or a history: our own format, JSON Lines, Jepsen EDN, an old Jepsen log, JSON as
+    /// Porcupine's, recognised by its content
     file: PathBuf,
     /// Where runs are kept
     #[arg(long, default_value = "store", env = "SQUALL_STORE")]
