@@ -54,7 +54,7 @@ mod bench {
         let net = Net::up()?;
         let root = tempfile::tempdir().map_err(|e| e.to_string())?;
         let path = root.path().to_owned();
-        let mut agent = net.router.run(move || Agent::start(&path, 0));
+        let mut agent = net.router.run(move || Agent::start(&path, 600_000));
         let delay = |ms: u64| Impairment::Delay { delay_us: ms * 1000, jitter_us: 0, keep_order: true };
         let cases: [(&str, Option<Impairment>); 4] = [
             ("not impaired", None),

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Agent, is_gone, stat, wait_for};
+use common::{Agent, LONG_LEASE_MS, is_gone, stat, wait_for};
 use squall_agent::faults::Fault;
 use squall_agent::faults::drop::{Drop, DropBy};
 use squall_agent::faults::kill::Kill;
@@ -63,7 +63,7 @@ fn descendants(root: u32) -> Vec<u32> {
 #[test]
 fn a_kill_takes_the_whole_tree() {
     let root = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     let tree = descendants(agent.start_tree().pid.unwrap());
     let evidence = agent.inject("1-kill", Fault::Kill(Kill { process: "tree".to_owned() }));
     assert!(evidence.verified && evidence.count >= 5, "{evidence:?}");
@@ -82,7 +82,7 @@ fn a_kill_takes_the_whole_tree() {
 #[test]
 fn a_pause_stops_every_thread_and_heals() {
     let root = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     let tree = descendants(agent.start_tree().pid.unwrap());
     assert!(agent.inject("1-pause", pause()).verified);
     assert!(tree.iter().all(|pid| stat(*pid).unwrap().0 == 'T'), "{tree:?}");
@@ -97,11 +97,11 @@ fn a_pause_stops_every_thread_and_heals() {
 #[test]
 fn another_agent_takes_over() {
     let root = tempfile::tempdir().unwrap();
-    let mut first = Agent::start(root.path(), 0);
+    let mut first = Agent::start(root.path(), LONG_LEASE_MS);
     let started = first.start_tree();
     assert!(first.inject("1-pause", pause()).verified);
     first.kill_9();
-    let mut second = Agent::start(root.path(), 0);
+    let mut second = Agent::start(root.path(), LONG_LEASE_MS);
     let found = second.status();
     assert_eq!((found.pid, found.start_ticks, found.state), (started.pid, started.start_ticks, ProcessState::Stopped));
     let Reply::Ledger(healed) = second.ask(Request::HealAll).unwrap() else { panic!() };
@@ -129,10 +129,41 @@ fn when_everybody_dies_the_watchdog_undoes_it() {
     }
 }
 
+/// Their command lines are their interpreters', and what they become has another one altogether.
+#[test]
+fn scripts_are_started_like_programs() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
+    let bodies = [("waits", "echo \"$0 $2\"; sleep 1000; :"), ("becomes", "echo \"$0 $2\"; exec sleep 1000")];
+    for (name, body) in bodies {
+        let script = root.path().join(name);
+        std::fs::write(&script, format!("#!/bin/sh -u\n{body}\n")).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let log = format!("{name}.log");
+        let start = StartProcess {
+            name: name.to_owned(),
+            argv: [script.to_str().unwrap(), "--one", "two words"].map(str::to_owned).to_vec(),
+            env: BTreeMap::new(),
+            cwd: String::new(),
+            log: log.clone(),
+        };
+        let status = agent.process(Request::Start(start));
+        assert_eq!(status.state, ProcessState::Running, "{name}");
+        let said = format!("{} two words\n", script.display());
+        wait_for("the script's word", || {
+            std::fs::read_to_string(root.path().join(&log)).is_ok_and(|text| text == said)
+        });
+        let stopped = agent.process(Request::Stop { name: name.to_owned(), signal: 15, grace_ms: 5000 });
+        assert!(stopped.state == ProcessState::Gone && is_gone(status.pid.unwrap()), "{stopped:?}");
+    }
+    agent.shutdown();
+}
+
 #[test]
 fn refuses_what_it_cannot_answer_for() {
     let root = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     let address = |text: &str| text.parse().unwrap();
     let foreign = Fault::Drop(Drop { pairs: vec![(address("0.0.0.1"), address("0.0.0.2"))], by: DropBy::Nft });
     let refused = agent.ask(Request::Inject { id: "1-x".to_owned(), fault: foreign, lease_ms: 1000 }).unwrap_err();

@@ -3,7 +3,7 @@
 #[expect(dead_code, reason = "shared with other tests")]
 mod common;
 
-use common::Agent;
+use common::{Agent, LONG_LEASE_MS};
 use squall_agent::faults::Fault;
 use squall_agent::faults::damage::{Damage, How};
 use squall_agent::faults::restore::Restore;
@@ -30,7 +30,7 @@ fn damage_is_what_it_says_and_is_put_back() {
     fs::write(&log, &content).unwrap();
     fs::write(&other, "not hit").unwrap();
     fs::set_permissions(&log, fs::Permissions::from_mode(0o640)).unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     for (name, how) in How::ALL {
         for seed in 0..5 {
             let seen = agent.inject("1-damage", damage(how, "*.log", seed));
@@ -72,7 +72,7 @@ fn directories_are_rolled_back() {
     fs::create_dir_all(data.join("wal")).unwrap();
     fs::write(data.join("wal/1"), "old").unwrap();
     std::os::unix::fs::symlink("wal/1", data.join("current")).unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     let dirs = || vec!["data".to_owned()];
     let kept = agent.inject("1-then", Fault::Snapshot(Snapshot { dirs: dirs() }));
     assert!(kept.verified && kept.count == 1, "{kept:?}");

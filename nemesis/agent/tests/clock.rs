@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Agent, is_gone, stat, wait_for};
+use common::{Agent, LONG_LEASE_MS, is_gone, stat, wait_for};
 use squall_agent::faults::Fault;
 use squall_agent::faults::clock::{Clock, ClockShift, OwnClock};
 use squall_agent::faults::kill::Kill;
@@ -146,7 +146,7 @@ const PRINT_WALL: &str = "use Time::HiRes qw(clock_gettime sleep CLOCK_REALTIME)
 
 #[test]
 fn dynamic_programs_and_children_of_scripts_see_the_shift_and_the_truth_after_it() {
-    let Some(mut rig) = Rig::new(0) else { return };
+    let Some(mut rig) = Rig::new(LONG_LEASE_MS) else { return };
     rig.script(PRINT_DATE);
     rig.assert_off(0.0);
     for (n, (offset_ms, off)) in [(HOUR_MS, HOUR), (-HOUR_MS, -HOUR), (90_000, 90.0)].into_iter().enumerate() {
@@ -164,7 +164,7 @@ fn dynamic_programs_and_children_of_scripts_see_the_shift_and_the_truth_after_it
 
 #[test]
 fn a_chain_of_execs_keeps_the_shift() {
-    let Some(mut rig) = Rig::new(0) else { return };
+    let Some(mut rig) = Rig::new(LONG_LEASE_MS) else { return };
     assert!(rig.agent.inject("1-bump", bump(HOUR_MS)).verified);
     // Replaced twice, then a child's child's child.
     rig.script("sleep 0.3; exec env sh -c 'while :; do (sh -c \"sh -c \\\"exec date +%s.%N\\\"; true\"; true); done'");
@@ -177,7 +177,7 @@ fn static_programs_see_it() {
     if !have("busybox") {
         return;
     }
-    let Some(mut rig) = Rig::new(0) else { return };
+    let Some(mut rig) = Rig::new(LONG_LEASE_MS) else { return };
     rig.start(&["busybox", "sh", "-c", "while :; do busybox date +%s; busybox usleep 20000; done"]);
     rig.assert_off(0.0);
     assert!(rig.agent.inject("1-bump", bump(-HOUR_MS)).verified);
@@ -192,7 +192,7 @@ fn go_programs_see_it() {
     if !have("etcd") {
         return;
     }
-    let Some(mut rig) = Rig::new(0) else { return };
+    let Some(mut rig) = Rig::new(LONG_LEASE_MS) else { return };
     std::fs::write(rig.root.path().join("file"), "no folder").unwrap();
     // Its complaint about its data folder has a time stamp: {"level":"fatal","ts":"2026-11-25T02:00:56.795Z",…
     rig.script("while :; do etcd --logger=zap --data-dir file 2>&1 | grep -o '\"ts\":\"[^\"]*'; sleep 0.02; done");
@@ -213,7 +213,7 @@ fn go_programs_see_it() {
 
 #[test]
 fn the_monotonic_clock_stays_true_unless_it_is_asked_for() {
-    let Some(mut rig) = Rig::new(0) else { return };
+    let Some(mut rig) = Rig::new(LONG_LEASE_MS) else { return };
     rig.start(&["perl", "-e", PRINT_BOTH]);
     let read = |rig: &Rig| {
         let line = rig.next_line();
@@ -238,7 +238,7 @@ fn the_monotonic_clock_stays_true_unless_it_is_asked_for() {
 
 #[test]
 fn clocks_drift_strobe_and_stand_still() {
-    let Some(mut rig) = Rig::new(0) else { return };
+    let Some(mut rig) = Rig::new(LONG_LEASE_MS) else { return };
     rig.start(&["perl", "-e", PRINT_BOTH]);
     let read = |rig: &Rig| {
         let line = rig.next_line();
@@ -293,7 +293,7 @@ fn clocks_drift_strobe_and_stand_still() {
 /// The code in the program and what the agent expects of it are two descriptions of one function.
 #[test]
 fn many_shifts_are_measured_as_they_were_asked_for() {
-    let Some(mut rig) = Rig::new(0) else { return };
+    let Some(mut rig) = Rig::new(LONG_LEASE_MS) else { return };
     let offsets = [1, -1, 7, 999, -1000, 86_400_000, -86_400_000, 10 * 365 * 86_400_000];
     let mut shifts: Vec<ClockShift> = offsets.map(|offset_ms| ClockShift::Bump { offset_ms }).to_vec();
     shifts.extend([1, -1, 100, 999_999, -999_999, -1_000_000, 50_000_000].map(|ppm| ClockShift::Drift { ppm }));
@@ -311,7 +311,7 @@ fn many_shifts_are_measured_as_they_were_asked_for() {
 
 #[test]
 fn shifts_add_up_and_go_one_by_one() {
-    let Some(mut rig) = Rig::new(0) else { return };
+    let Some(mut rig) = Rig::new(LONG_LEASE_MS) else { return };
     rig.script(PRINT_DATE);
     assert!(rig.agent.inject("1-bump", bump(HOUR_MS)).verified);
     assert!(rig.agent.inject("2-bump", bump(60_000)).verified);
@@ -326,7 +326,7 @@ fn shifts_add_up_and_go_one_by_one() {
 
 #[test]
 fn pauses_kills_and_signals_work_on_a_traced_program() {
-    let Some(mut rig) = Rig::new(0) else { return };
+    let Some(mut rig) = Rig::new(LONG_LEASE_MS) else { return };
     let script = "trap 'echo signal >&2; echo signal' USR1; while :; do date +%s.%N; sleep 0.02; done";
     let pid = rig.script(script).pid.unwrap();
     assert_ne!(rig.tracer(pid), 0);
@@ -356,7 +356,7 @@ fn pauses_kills_and_signals_work_on_a_traced_program() {
 
 #[test]
 fn a_program_outlives_its_tracer_and_its_shift_can_still_be_undone() {
-    let Some(mut rig) = Rig::new(0) else { return };
+    let Some(mut rig) = Rig::new(LONG_LEASE_MS) else { return };
     let pid = rig.start(&["perl", "-e", PRINT_WALL]);
     let pid = pid.pid.unwrap();
     assert!(rig.agent.inject("1-bump", bump(HOUR_MS)).verified);
@@ -397,14 +397,14 @@ fn when_agent_and_tracer_are_killed_the_watchdog_undoes_it() {
 #[test]
 fn refuses_what_it_cannot_do() {
     let root = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     let ask = |agent: &mut Agent, id: &str, fault: Fault| {
         agent.ask(Request::Inject { id: id.to_owned(), fault, lease_ms: 1000 }).unwrap_err().message
     };
     let refused = ask(&mut agent, "1-bump", bump(1000));
     assert!(refused.contains("no clock of its own"), "{refused}");
     agent.shutdown();
-    let Some(mut rig) = Rig::new(0) else { return };
+    let Some(mut rig) = Rig::new(LONG_LEASE_MS) else { return };
     assert!(rig.agent.inject("1-bump", bump(1000)).verified);
     for n in 2..=6 {
         assert!(rig.agent.inject(&format!("{n}-bump"), bump(1000)).verified);

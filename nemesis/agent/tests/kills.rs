@@ -1,8 +1,10 @@
 //! Processes that die again and again; and agents that die whenever they like.
 
 mod common;
+mod leftovers;
 
-use common::{Agent, is_gone, stat, wait_for};
+use common::{Agent, LONG_LEASE_MS, is_gone, stat, wait_for};
+use leftovers::of_root;
 use squall_agent::faults::Fault;
 use squall_agent::faults::crash_loop::CrashLoop;
 use squall_agent::faults::kill::Kill;
@@ -10,7 +12,6 @@ use squall_agent::faults::pause::Pause;
 use squall_agent::faults::term::Term;
 use squall_agent::protocol::{ProcessState, Request, StartProcess};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 fn victim() -> String {
@@ -25,21 +26,6 @@ fn start(script: &str) -> Request {
         cwd: String::new(),
         log: "victim.log".to_owned(),
     })
-}
-
-fn all_pids() -> impl Iterator<Item = u32> {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// Living processes with this path in their command line: agents, watchdogs and helpers.
-fn of_root(root: &Path) -> Vec<u32> {
-    let root = root.to_str().unwrap().as_bytes();
-    let is_of = |pid: &u32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.windows(root.len()).any(|part| part == root) && !is_gone(*pid)
-    };
-    all_pids().filter(is_of).collect()
 }
 
 /// Whatever fault of processes was asked for and whenever the agent dies, even in the middle of it: by the end of the lease
@@ -83,7 +69,7 @@ fn fifty_kills_leave_nothing_behind() {
 #[test]
 fn a_crash_loop_hits_every_life() {
     let root = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     let first = agent.process(start("sleep 1000")).pid.unwrap();
     let fault = CrashLoop { process: victim(), lives_ms: (0, 20), again: 0, seed: 1 };
     assert!(agent.inject("1-crash-loop", Fault::CrashLoop(fault)).verified);

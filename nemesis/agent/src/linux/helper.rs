@@ -5,9 +5,11 @@
 //! so Shutdown, the watchdog and the end of the lease take it with them, a later agent finds it again, and no kill or
 //! pause of the target touches it. A fault that needs one starts it in `inject` (starting twice is fine) and stops it in
 //! `undo` when no other entry of the ledger needs it. Its kind is a line in [`HELPERS`].
+//!
+//! When everybody is dead who would end it, watchdog included, it ends by itself: see [`outlive_nobody`].
 
 use super::process;
-use super::state::State;
+use super::state::{State, boottime_ns};
 use crate::protocol::{AgentError, ProcessState, ProcessStatus, StartProcess};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -49,6 +51,12 @@ const PREFIX: &str = "helper.";
 /// How long a helper may take until it is ready.
 const READY_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How often a helper looks whether it is still wanted.
+const LIVES_LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long a helper waits after the end of the lease for the watchdog to end it.
+const ALONE_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// Pause between two looks at one that is not ready yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -66,8 +74,28 @@ pub(crate) fn is_helper(process: &str) -> bool {
 /// The helper's own.
 pub(crate) fn main(state: &State, kind: &str, process: &str, args: &[String]) -> anyhow::Result<()> {
     match HELPERS.iter().find(|(known, _)| *known == kind) {
-        Some((_, helper)) => helper(&Here { state, args, process }),
+        Some((_, helper)) => {
+            let (watched, name) = (state.clone(), process.to_owned());
+            std::thread::spawn(move || outlive_nobody(&watched, &name));
+            helper(&Here { state, args, process })
+        }
         None => anyhow::bail!("there is no helper `{kind}`"),
+    }
+}
+
+/// Ends this process when nobody is left who would: its record is gone or another's, as when the agent's root was removed,
+/// or the session's lease is long out, which the watchdog would have seen to. What it had mounted or made goes with the
+/// kernel's usual ways.
+fn outlive_nobody(state: &State, process: &str) {
+    let lease_is_long_out = || {
+        let deadline = state.lease_deadline();
+        deadline > 0 && deadline.saturating_add(ALONE_TIME_MAX.as_nanos() as u64) < boottime_ns()
+    };
+    loop {
+        std::thread::sleep(LIVES_LOOK_AGAIN);
+        if !process::is_on_record(state, process) || lease_is_long_out() {
+            std::process::exit(1);
+        }
     }
 }
 

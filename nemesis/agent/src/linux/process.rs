@@ -3,17 +3,17 @@
 //! A record on disk names the process by pid, start time and boot, so that a recycled pid is never hit. The child is
 //! started by way of the hidden subcommand `session`, which calls setsid(2) and becomes the program.
 
-use super::fault;
 use super::procfs::{self, Stat};
 use super::state::{State, boot_id, check_name, read_json, write_json};
+use super::{fault, helper};
 use crate::protocol::{AgentError, Evidence, ProcessState, ProcessStatus, StartProcess};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -67,6 +67,42 @@ fn record_path(state: &State, name: &str) -> PathBuf {
 fn record(state: &State, name: &str) -> Result<Option<Record>, AgentError> {
     check_name(name)?;
     Ok(read_json(&record_path(state, name)))
+}
+
+/// Whether this process is still the one on record under `name`; also when nobody can tell.
+pub(crate) fn is_on_record(state: &State, name: &str) -> bool {
+    let path = record_path(state, name);
+    match read_json::<Record>(&path) {
+        Some(record) => record.pid == std::process::id(),
+        None => !is_missing(&path),
+    }
+}
+
+/// Processes that were seen on record, for when the records are gone.
+#[derive(Default)]
+pub(crate) struct Known(BTreeMap<String, Record>);
+
+impl Known {
+    /// Sees what is on record now; `false` when the folder of the records was removed.
+    pub(crate) fn look(&mut self, state: &State) -> bool {
+        if is_missing(&state.path("processes")) {
+            return false;
+        }
+        self.0 =
+            names(state).into_iter().filter_map(|name| Some((name.clone(), record(state, &name).ok()??))).collect();
+        true
+    }
+
+    /// kill -9 of all that was seen last, helpers after those who use them; how many that were.
+    pub(crate) fn kill(&self) -> u64 {
+        let (helpers, others): (Vec<_>, Vec<_>) = self.0.values().partition(|known| helper::is_helper(&known.name));
+        others.into_iter().chain(helpers).map(|record| kill_record(record).0).sum()
+    }
+}
+
+/// Whether there is certainly nothing of that name.
+fn is_missing(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Names of all processes that were started and not forgotten.
@@ -132,11 +168,10 @@ pub(crate) fn start(state: &State, spec: &StartProcess) -> Result<ProcessStatus,
     let error_output = output.try_clone().map_err(|e| AgentError::io("open the log", &log, e))?;
     let log_len = output.metadata().map_or(0, |m| m.len());
     let launch = fault::launch(state, &spec.name)?;
-    let mut child = Command::new(&state.myself[0])
-        .args(&state.myself[1..])
-        .arg("session")
-        .args(&launch.through)
-        .args(&spec.argv)
+    let session = ["session".to_owned()];
+    let whole = [state.myself.as_slice(), &session, &launch.through, &spec.argv].concat();
+    let mut child = Command::new(&whole[0])
+        .args(&whole[1..])
         .envs(&spec.env)
         .envs(&launch.env)
         .current_dir(state.root.join(&spec.cwd))
@@ -174,7 +209,7 @@ pub(crate) fn start(state: &State, spec: &StartProcess) -> Result<ProcessStatus,
         // One that is dead already is noticed by whoever waits for it.
         let _ = leave.write_all(b"\n");
     }
-    if let Err(how) = await_exec(&mut child, &spec.argv) {
+    if let Err(how) = await_exec(&mut child, &whole, &spec.argv) {
         give_up(&mut child);
         return Err(AgentError::new(format!("{program} {how} ({}): {}", log.display(), tail())));
     }
@@ -183,10 +218,19 @@ pub(crate) fn start(state: &State, spec: &StartProcess) -> Result<ProcessStatus,
     Ok(status)
 }
 
-/// Waits until the child, or a process that it started in its session, has become the program of `argv`.
-fn await_exec(child: &mut Child, argv: &[String]) -> Result<(), String> {
+/// Waits until the child, or a process that it started in its session, has become the program of `argv`; `whole` is the
+/// command with what goes before the program.
+fn await_exec(child: &mut Child, whole: &[String], argv: &[String]) -> Result<(), String> {
     let begun = Instant::now();
-    let is_there = |pid: u32| procfs::command_line(pid) == argv;
+    let launcher = procfs::program("self");
+    let is_there = |pid: u32| {
+        let line = procfs::command_line(pid);
+        // A script runs as its interpreter, which has words of its own before it, and a program may write what it likes over
+        // its command line. But those are other programs than ours, and none that is still about to start the program.
+        let is_launcher = line.len() > argv.len() && whole.ends_with(&line);
+        let is_other = || procfs::program(pid).is_some_and(|program| Some(program) != launcher);
+        line == argv || (!is_launcher && is_other())
+    };
     loop {
         let session = child.id();
         if is_there(session) || procfs::all().iter().any(|stat| stat.session == session && is_there(stat.pid)) {

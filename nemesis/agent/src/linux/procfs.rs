@@ -85,6 +85,13 @@ pub(crate) fn command_line(pid: u32) -> Vec<String> {
     text.split_terminator('\0').map(str::to_owned).collect()
 }
 
+/// Which file process `pid` (or `self`) runs: device and inode. `None` when it is dead or not ours to look at.
+pub(crate) fn program(pid: impl std::fmt::Display) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let file = fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,8 +61,14 @@ pub(crate) fn run(state: &State) -> anyhow::Result<()> {
     let _ = nix::unistd::setsid();
     println!("{GUARDING}");
     std::io::stdout().flush()?;
+    let mut known = process::Known::default();
     loop {
         std::thread::sleep(LOOK_AGAIN);
+        if !known.look(state) {
+            // Whoever removed the root wants nothing of it, and nobody will find what it started.
+            known.kill();
+            return Ok(());
+        }
         let due = ledger::all(state).iter().any(|e| ledger::effective_deadline(state, e) <= boottime_ns())
             || state.lease_deadline() <= boottime_ns();
         let idle = ledger::all(state).is_empty() && !runs_any(state);

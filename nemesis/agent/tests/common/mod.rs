@@ -15,6 +15,9 @@ pub(crate) struct Agent {
     next_id: u64,
 }
 
+/// A lease for tests that are not about it: longer than any of them, and not for ever, should one be interrupted.
+pub(crate) const LONG_LEASE_MS: u64 = 600_000;
+
 impl Agent {
     pub(crate) fn start(root: &Path, lease_ms: u64) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_squall-agent"))
