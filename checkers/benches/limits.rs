@@ -3,6 +3,7 @@
 //! Each row says how long the check took, the most memory the process held while it ran (less what it held before), and
 //! the verdict. Whatever is not decided must say `unknown` within the limits.
 
+use squall_checkers::synth::Load;
 use squall_checkers::{CheckOptions, Event, EventKind, History, ModelKind, Value, linear};
 use std::time::{Duration, Instant};
 
@@ -85,6 +86,25 @@ fn deep_queue() -> History {
     script.history
 }
 
+/// A bag of many values that were put in twice, from which many unfinished operations took nobody knows what.
+fn unseen_takes() -> History {
+    let mut script = Script::default();
+    for i in 0..200i64 {
+        script.done(0, "enqueue", Value::Int(i / 2), Value::Nil);
+    }
+    for client in 1..=100 {
+        script.call(client, "dequeue", Value::Nil);
+    }
+    script.done(0, "dequeue", Value::Nil, Value::Int(-1));
+    script.history
+}
+
+/// A simulated bounded queue for each of 100 keys: none can be decided without a search, and they share one deadline.
+fn bounded_queues() -> History {
+    Load { ops: 1_000_000, keys: 100, clients: 20, unfinished: 0.01, ..Load::new(ModelKind::Queue(Some(100))) }
+        .history()
+}
+
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -98,7 +118,7 @@ fn main() {
     let pair = |n: u32| Value::list([Value::Int(i64::from(n % 5)), Value::Int(i64::from(n * 3 % 7 % 5))]);
     let text = |n: u32| Value::str(["a", "b", "ab", "ba", "c"][n as usize % 5]);
     let nobody = Value::Int(-1);
-    let rows: [(&str, ModelKind, History); 9] = [
+    let rows: [(&str, ModelKind, History); 11] = [
         ("500 unfinished writes of one value", ModelKind::Register, unfinished_writes(1, 0)),
         ("the same, and a wrong read", ModelKind::Register, unfinished_writes(1, -1)),
         ("500 unfinished writes of 20 values, wrong", ModelKind::Register, unfinished_writes(20, -1)),
@@ -116,6 +136,8 @@ fn main() {
         ),
         ("200 clients at once: stack", ModelKind::Stack, all_at_once(200, "push", few, ("pop", nobody))),
         ("queue 100,000 deep, values twice", ModelKind::Queue(None), deep_queue()),
+        ("unordered queue, 100 unfinished dequeues", ModelKind::UnorderedQueue, unseen_takes()),
+        ("queue:100, 100 keys, 1,000,000 operations", ModelKind::Queue(Some(100)), bounded_queues()),
     ];
     println!("10 s and 1024 MiB, one thread");
     for (name, kind, history) in rows {

@@ -182,6 +182,7 @@ impl History {
     /// When a completion has no invocation or contradicts it, or a process invokes while it may not.
     pub fn ops(&self) -> Result<Ops<'_>, HistoryError> {
         let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(self.len() / 2 + 1);
+        // The latest operation of a process, unless the process may invoke another one.
         let mut latest = Latest::new(&self.process);
         for (at, (&kind, &process)) in self.kind.iter().zip(&self.process).enumerate() {
             match kind {
@@ -189,24 +190,14 @@ impl History {
                 EventKind::Invoke => {
                     let slot = latest.of(process);
                     if *slot != Latest::NONE {
-                        let (call, completion) = pairs[*slot as usize];
-                        let is_over = completion != u32::MAX;
-                        let is_unknown = is_over && self.kind[completion as usize] == EventKind::Info;
-                        if !is_over || is_unknown {
-                            return Err(HistoryError::DoubleInvoke {
-                                index: at as u64,
-                                process,
-                                f: Sym::from_id(self.f[at]).to_string(),
-                                open_index: u64::from(call),
-                                state: if is_unknown { "of unknown outcome" } else { "still open" },
-                            });
-                        }
+                        return Err(self.double_invoke(at, pairs[*slot as usize]));
                     }
                     *slot = pairs.len() as u32;
                     pairs.push((at as u32, u32::MAX));
                 }
                 EventKind::Ok | EventKind::Fail | EventKind::Info => {
-                    let pair = pairs.get_mut(*latest.of(process) as usize).filter(|pair| pair.1 == u32::MAX);
+                    let slot = latest.of(process);
+                    let pair = pairs.get_mut(*slot as usize).filter(|pair| pair.1 == u32::MAX);
                     let Some(pair) = pair else {
                         return Err(HistoryError::CompletionWithoutInvocation {
                             index: at as u64,
@@ -217,12 +208,28 @@ impl History {
                     };
                     self.check_same_op(pair.0 as usize, at)?;
                     pair.1 = at as u32;
+                    if kind != EventKind::Info {
+                        *slot = Latest::NONE;
+                    }
                 }
             }
         }
         Ok(Ops { history: self, pairs })
     }
 
+    /// What is wrong when a process invokes that may not, because of this operation.
+    #[cold]
+    fn double_invoke(&self, at: usize, (call, completion): (u32, u32)) -> HistoryError {
+        HistoryError::DoubleInvoke {
+            index: at as u64,
+            process: self.process[at],
+            f: Sym::from_id(self.f[at]).to_string(),
+            open_index: u64::from(call),
+            state: if completion == u32::MAX { "still open" } else { "of unknown outcome" },
+        }
+    }
+
+    #[inline]
     fn check_same_op(&self, call: usize, completion: usize) -> Result<(), HistoryError> {
         // Some recorders name the key only when they invoke.
         let same_key = self.key[call] == self.key[completion] || self.key[completion] == WORD_NIL;

@@ -41,6 +41,11 @@ impl<'h> Ops<'h> {
 }
 
 impl Ops<'_> {
+    /// How many certainly took effect.
+    pub(crate) fn ok_count(&self) -> u64 {
+        self.history.kind.iter().filter(|&&kind| kind == EventKind::Ok).count() as u64
+    }
+
     /// The operations of each key.
     pub(crate) fn by_key(&self) -> OpsByKey {
         let key_of = |pair: &(u32, u32)| self.history.key[pair.0 as usize];

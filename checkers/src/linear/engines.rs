@@ -9,7 +9,7 @@ use super::values::{RegisterHistory, RegisterStepper};
 use super::{EngineChoice, intervals, search, wgl, zones};
 use crate::model::{
     Container, ContainerOp, Counter, CounterOp, FailMeans, Kv, KvOp, Lock, LockOp, Model, MultiRegister, Powerset,
-    Register, RegisterOp, Set, SetOp, UnorderedQueue,
+    Register, RegisterOp, Set, SetOp, StepLimits, TooMuch, UnorderedQueue,
 };
 use crate::{HistoryError, Op, Value};
 
@@ -83,8 +83,8 @@ fn decide_first<M: Model>(
 }
 
 fn decide_by_search<M: Model>(model: &M, items: &[Item<M::Op>], budget: &Budget) -> Decided {
-    let (mut stepper, problem) = InternStepper::new(model, items);
-    search::decide(&problem, &mut stepper, budget)
+    let (stepper, problem) = InternStepper::new(model, items);
+    search::decide(&problem, &mut stepper.within(budget), budget)
 }
 
 /// A user's model: no engine of its own.
@@ -101,6 +101,9 @@ impl<M: Model> Model for Own<M> {
     fn step(&self, state: &M::State, op: &M::Op) -> Option<M::State> {
         self.0.step(state, op)
     }
+    fn step_within(&self, state: &M::State, op: &M::Op, limits: &StepLimits) -> Result<Option<M::State>, TooMuch> {
+        self.0.step_within(state, op, limits)
+    }
     fn is_read_only(&self, op: &M::Op) -> bool {
         self.0.is_read_only(op)
     }
@@ -116,8 +119,8 @@ impl<M: Model> Engine for Own<M> {}
 
 /// The reference: any model, nothing clever.
 fn decide_any<M: Model>(model: &M, items: &[Item<M::Op>], budget: &Budget) -> Decided {
-    let (mut stepper, problem) = InternStepper::new(model, items);
-    wgl::decide(&problem, &mut stepper, budget)
+    let (stepper, problem) = InternStepper::new(model, items);
+    wgl::decide(&problem, &mut stepper.within(budget), budget)
 }
 
 impl Engine for Register {

@@ -44,7 +44,7 @@ pub use evidence::Evidence;
 use evidence::Timeline;
 pub(crate) use explain::text as line_text;
 pub(crate) use problem::FastMap;
-use problem::{Budget, Decided, Decision, Item, NEVER};
+use problem::{Budget, Decided, Decision, Item, NEVER, OUT_OF_TIME};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -269,7 +269,7 @@ impl<O> Key<O> {
 fn check_model<M: Engine>(history: &History, model: &M, options: &CheckOptions) -> Result<CheckResult, HistoryError> {
     let ops = history.ops()?;
     let mut stats = CheckStats { ops: ops.len() as u64, ..CheckStats::default() };
-    stats.ops_ok = ops.iter().filter(|op| op.outcome() == Outcome::Ok).count() as u64;
+    stats.ops_ok = ops.ok_count();
     let timeline = match &options.evidence[..] {
         [] => None,
         evidence => Some(Timeline::new(&ops, history, evidence)?),
@@ -370,6 +370,17 @@ impl<M: Engine> Job<'_, '_, M> {
     }
 
     fn check_key(&self, name: &Value, sources: &[u32]) -> Result<KeyResult, HistoryError> {
+        if self.budget.is_late() {
+            let (key, verdict, reason) = (name.to_string(), Verdict::Unknown, Some(OUT_OF_TIME.to_owned()));
+            return Ok(KeyResult {
+                key,
+                verdict,
+                reason,
+                ops: sources.len() as u64,
+                engine: String::new(),
+                explanation: None,
+            });
+        }
         let key = || Key::new(self.ops, sources, self.model, self.options.fail_means, self.timeline);
         let (decided, ops, known) = match self.decide_columns(sources) {
             Some((decided, ops)) => (decided, ops, None),

@@ -1,9 +1,10 @@
 //! One key's operations, reduced to numbers.
 
-use crate::model::Model;
+use crate::model::{Model, StepLimits, TooMuch};
+use hashbrown::HashTable;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::time::Instant;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::time::{Duration, Instant};
 
 /// `returns` of an operation whose completion nobody saw.
 pub(crate) const NEVER: u32 = u32::MAX;
@@ -36,19 +37,62 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Why the search must stop, if it must. Asked often: reads the clock now and then only.
-    pub(crate) fn exceeded(&self, configurations: u64, memory: u64) -> Option<&'static str> {
+    /// Why the search must stop, if it must.
+    pub(crate) fn exceeded(&self, configurations: u64, memory: u64, watch: &mut Watch) -> Option<&'static str> {
         if memory > self.memory_max {
             return Some("out of memory");
         }
         if configurations > self.configurations_max {
             return Some("too many configurations");
         }
-        let look = configurations.is_multiple_of(32);
-        if look && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Some("out of time");
+        watch.is_late().then_some(OUT_OF_TIME)
+    }
+
+    /// Whether the deadline has passed.
+    pub(crate) fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}
+
+/// Why a search gave up that its deadline ended.
+pub(crate) const OUT_OF_TIME: &str = "out of time";
+
+/// When to look at the clock. Steps of a search take from nanoseconds to milliseconds, by model and state, and looking at
+/// the clock after each of the short ones would cost more than they do.
+pub(crate) struct Watch {
+    deadline: Option<Instant>,
+    looked: Instant,
+    /// Steps from one look to the next, and how many are left.
+    every: u32,
+    left: u32,
+}
+
+impl Watch {
+    /// So few that a search whose steps become slow at once does not go far.
+    const EVERY_MAX: u32 = 64;
+
+    pub(crate) fn new(deadline: Option<Instant>) -> Self {
+        Self { deadline, looked: Instant::now(), every: 1, left: 0 }
+    }
+
+    /// Whether the deadline has passed, as far as this knows: asked at each step.
+    pub(crate) fn is_late(&mut self) -> bool {
+        let Some(deadline) = self.deadline else { return false };
+        if self.left > 0 {
+            self.left -= 1;
+            return false;
         }
-        None
+        let now = Instant::now();
+        let took = now - self.looked;
+        self.every = if took < Duration::from_millis(1) {
+            (2 * self.every).min(Self::EVERY_MAX)
+        } else if took > Duration::from_millis(5) {
+            (self.every / 4).max(1)
+        } else {
+            self.every
+        };
+        (self.looked, self.left) = (now, self.every - 1);
+        now >= deadline
     }
 }
 
@@ -85,6 +129,11 @@ pub(crate) trait Stepper {
 
     /// Whether operations of this kind leave every state as it is.
     fn is_read_only(&self, kind: u32) -> bool;
+
+    /// Why a step was not taken to its end, if one was not: what it said then means nothing.
+    fn gave_up(&self) -> Option<&'static str> {
+        None
+    }
 
     /// About how many bytes it holds.
     fn memory(&self) -> u64 {
@@ -160,9 +209,12 @@ pub(crate) struct InternStepper<'m, M: Model> {
     model: &'m M,
     kinds: Vec<M::Op>,
     states: Vec<M::State>,
-    by_state: FastMap<M::State, u32>,
+    /// number of a state | half its hash << 32: so the table grows without hashing states again, which may be large.
+    by_state: HashTable<u64>,
     steps: FastMap<(u32, u32), Option<u32>>,
     memory: u64,
+    limits: StepLimits,
+    gave_up: Option<&'static str>,
 }
 
 impl<'m, M: Model> InternStepper<'m, M> {
@@ -184,23 +236,37 @@ impl<'m, M: Model> InternStepper<'m, M> {
             model,
             kinds,
             states: Vec::new(),
-            by_state: FastMap::default(),
+            by_state: HashTable::new(),
             steps: FastMap::default(),
             memory: 0,
+            limits: StepLimits::NONE,
+            gave_up: None,
         };
         (stepper, Problem { ops })
     }
 
+    /// No single step may take more than this.
+    pub(crate) fn within(mut self, budget: &Budget) -> Self {
+        // A search holds back a quarter for what grows at once.
+        self.limits = StepLimits { deadline: budget.deadline, bytes_max: budget.memory_max / 4 };
+        self
+    }
+
     /// The number of a state.
     pub(crate) fn intern(&mut self, state: M::State) -> u32 {
-        let next = self.states.len() as u32;
-        let (states, memory, model) = (&mut self.states, &mut self.memory, self.model);
-        *self.by_state.entry(state).or_insert_with_key(|state| {
-            // Once in the list and once in the map.
-            *memory += 2 * model.state_bytes(state) as u64 + 16;
-            states.push(state.clone());
-            next
-        })
+        let mut hasher = FastHasher::default();
+        state.hash(&mut hasher);
+        let hash = hasher.finish() as u32;
+        let is_it = |&entry: &u64| (entry >> 32) as u32 == hash && self.states[entry as u32 as usize] == state;
+        if let Some(&known) = self.by_state.find(spread(hash), is_it) {
+            return known as u32;
+        }
+        let number = self.states.len() as u32;
+        self.memory += self.model.state_bytes(&state) as u64 + 32;
+        self.states.push(state);
+        let entry = u64::from(number) | u64::from(hash) << 32;
+        self.by_state.insert_unique(spread(hash), entry, |&entry| spread((entry >> 32) as u32));
+        number
     }
 }
 
@@ -213,11 +279,21 @@ impl<M: Model> Stepper for InternStepper<'_, M> {
         if let Some(&known) = self.steps.get(&(state, kind)) {
             return known;
         }
-        let next = self.model.step(&self.states[state as usize], &self.kinds[kind as usize]);
-        let next = next.map(|next| self.intern(next));
+        let (state_before, op) = (&self.states[state as usize], &self.kinds[kind as usize]);
+        let next = match self.model.step_within(state_before, op, &self.limits) {
+            Ok(next) => next.map(|next| self.intern(next)),
+            Err(TooMuch(why)) => {
+                self.gave_up = Some(why);
+                return None;
+            }
+        };
         self.steps.insert((state, kind), next);
         self.memory += 24;
         next
+    }
+
+    fn gave_up(&self) -> Option<&'static str> {
+        self.gave_up
     }
 
     fn memory(&self) -> u64 {
@@ -226,6 +302,33 @@ impl<M: Model> Stepper for InternStepper<'_, M> {
 
     fn is_read_only(&self, kind: u32) -> bool {
         self.model.is_read_only(&self.kinds[kind as usize])
+    }
+}
+
+/// What a table needs of a hash of which half is kept: it looks at the lowest bits and at the highest.
+pub(super) fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Sorts what is almost in order already, as operations in the order of their calls are in the order of their returns:
+/// each passes only those that were open with it.
+pub(crate) fn sort_nearly_sorted<T: Copy, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
+    // So many steps cost less than sorting without regard to the order that is there.
+    let mut steps_left = 8 * items.len();
+    for at in 1..items.len() {
+        let item = items[at];
+        let item_key = key(&item);
+        let mut to = at;
+        while to > 0 && key(&items[to - 1]) > item_key {
+            items[to] = items[to - 1];
+            to -= 1;
+        }
+        items[to] = item;
+        let steps = at - to;
+        if steps > steps_left {
+            return items.sort_unstable_by_key(key);
+        }
+        steps_left -= steps;
     }
 }
 

@@ -18,7 +18,9 @@
 //! are compared with the reference engine and with brute force in this module's tests. What it does not do: say where
 //! it failed; [`super::explain`] finds that by checking prefixes, because (5) looks ahead.
 
-use super::problem::{Budget, Decided, Decision, NEVER, NumberedOp, Problem, Stepper};
+use super::problem::{
+    Budget, Decided, Decision, NEVER, NumberedOp, OUT_OF_TIME, Problem, Stepper, Watch, sort_nearly_sorted,
+};
 use super::seen::{Place, Seen, Spent, spent_of};
 
 /// Which slots hold a linearized operation.
@@ -65,9 +67,6 @@ impl Bits for Box<[u64]> {
     }
 }
 
-/// Unfinished operations that have been called: (class, how many), sorted by class.
-type Available = Box<[(u32, u32)]>;
-
 /// Everything before `next_return` is linearized, and `lin` of what is open.
 #[derive(Clone)]
 struct Configuration<B> {
@@ -102,7 +101,7 @@ struct Frame<B> {
 
 /// Decides whether the operations can be ordered.
 pub(crate) fn decide(problem: &Problem, stepper: &mut impl Stepper, budget: &Budget) -> Decided {
-    let timeline = Timeline::new(problem);
+    let timeline = Timeline::new(problem, |kind| stepper.is_read_only(kind));
     match timeline.slots {
         0..=64 => Search::<[u64; 1], _>::new(&timeline, stepper).run(budget),
         65..=128 => Search::<[u64; 2], _>::new(&timeline, stepper).run(budget),
@@ -110,7 +109,7 @@ pub(crate) fn decide(problem: &Problem, stepper: &mut impl Stepper, budget: &Bud
     }
 }
 
-/// What is open when.
+/// What is open when. Lists per return are kept one after the other, with where each ends.
 struct Timeline<'p> {
     ops: &'p [NumberedOp],
     /// Finished operations in the order of their returns.
@@ -118,59 +117,95 @@ struct Timeline<'p> {
     /// Slot of each finished operation; free again after its return.
     slot: Vec<u32>,
     slots: usize,
-    /// `open[open_start[r]..open_start[r + 1]]`: finished operations open just before return `r`, first to return first.
-    open: Vec<u32>,
-    open_start: Vec<usize>,
-    /// Unfinished operations in the order of their calls.
-    unfinished: Vec<u32>,
+    /// Per return: operations open just before it that may change something, first to return first.
+    writes: Vec<u32>,
+    writes_end: Vec<usize>,
+    /// Per return: (slot, kind) of read-only operations open just before it, first to be called first.
+    reads: Vec<(u32, u32)>,
+    reads_end: Vec<usize>,
+    /// Per return: how many of `reads` were called since the return before; they are the last ones.
+    fresh_reads: Vec<u32>,
+    /// Kinds of unfinished operations that may change something, each with all its calls, first to be called first.
+    unfinished: Vec<(u32, Vec<u32>)>,
 }
 
 impl<'p> Timeline<'p> {
-    fn new(problem: &'p Problem) -> Self {
+    fn new(problem: &'p Problem, is_read_only: impl Fn(u32) -> bool) -> Self {
         let ops = &problem.ops[..];
         let (mut returns, mut unfinished) = (Vec::with_capacity(ops.len()), Vec::new());
         for (op, at) in ops.iter().enumerate() {
-            if at.ret == NEVER { unfinished.push(op as u32) } else { returns.push(op as u32) }
+            if at.ret != NEVER {
+                returns.push(op as u32);
+            } else if !is_read_only(at.kind) {
+                unfinished.push((at.kind, at.call));
+            }
         }
         let mut calls = returns.clone();
-        calls.sort_unstable_by_key(|&op| ops[op as usize].call);
-        returns.sort_unstable_by_key(|&op| ops[op as usize].ret);
-        unfinished.sort_unstable_by_key(|&op| ops[op as usize].call);
+        sort_nearly_sorted(&mut calls, |&op| ops[op as usize].call);
+        sort_nearly_sorted(&mut returns, |&op| ops[op as usize].ret);
+        unfinished.sort_unstable();
+        let unfinished = unfinished.chunk_by(|a, b| a.0 == b.0);
+        let unfinished = unfinished.map(|same| (same[0].0, same.iter().map(|(_, call)| *call).collect())).collect();
         let mut this = Self {
             ops,
             slot: vec![0; ops.len()],
             slots: 0,
-            open: Vec::with_capacity(4 * ops.len()),
-            open_start: Vec::with_capacity(ops.len() + 1),
+            writes: Vec::with_capacity(2 * ops.len()),
+            writes_end: Vec::with_capacity(returns.len()),
+            reads: Vec::with_capacity(2 * ops.len()),
+            reads_end: Vec::with_capacity(returns.len()),
+            fresh_reads: Vec::with_capacity(returns.len()),
             unfinished,
             returns: Vec::new(),
         };
-        this.open_start.push(0);
-        let (mut free, mut open): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+        let mut free: Vec<u32> = Vec::new();
+        let (mut writes, mut reads): (Vec<u32>, Vec<(u32, u32)>) = (Vec::new(), Vec::new());
         let mut calls = calls.into_iter().peekable();
         for &returning in &returns {
             let position = ops[returning as usize].ret;
+            let mut fresh = 0;
             while let Some(op) = calls.next_if(|&op| ops[op as usize].call < position) {
-                this.slot[op as usize] = free.pop().unwrap_or_else(|| {
+                let slot = free.pop().unwrap_or_else(|| {
                     this.slots += 1;
                     this.slots as u32 - 1
                 });
-                let at = open.partition_point(|&other| ops[other as usize].ret < ops[op as usize].ret);
-                open.insert(at, op);
+                this.slot[op as usize] = slot;
+                if is_read_only(ops[op as usize].kind) {
+                    reads.push((slot, ops[op as usize].kind));
+                    fresh += 1;
+                } else {
+                    let at = writes.partition_point(|&other| ops[other as usize].ret < ops[op as usize].ret);
+                    writes.insert(at, op);
+                }
             }
-            this.open.extend_from_slice(&open);
-            this.open_start.push(this.open.len());
-            // It is the first: the list is sorted by return.
-            open.remove(0);
-            free.push(this.slot[returning as usize]);
+            this.fresh_reads.push(fresh);
+            this.writes.extend_from_slice(&writes);
+            this.writes_end.push(this.writes.len());
+            this.reads.extend_from_slice(&reads);
+            this.reads_end.push(this.reads.len());
+            let slot = this.slot[returning as usize];
+            free.push(slot);
+            if writes.first() == Some(&returning) {
+                writes.remove(0);
+            } else {
+                reads.retain(|&(other, _)| other != slot);
+            }
         }
         this.returns = returns;
         this
     }
 
-    fn open(&self, next_return: u32) -> &[u32] {
-        let at = next_return as usize;
-        &self.open[self.open_start[at]..self.open_start[at + 1]]
+    fn writes(&self, next_return: u32) -> &[u32] {
+        list(&self.writes, &self.writes_end, next_return)
+    }
+
+    fn reads(&self, next_return: u32) -> &[(u32, u32)] {
+        list(&self.reads, &self.reads_end, next_return)
+    }
+
+    fn fresh_reads(&self, next_return: u32) -> &[(u32, u32)] {
+        let reads = self.reads(next_return);
+        &reads[reads.len() - self.fresh_reads[next_return as usize] as usize..]
     }
 
     /// Where return number `next_return` is in the history.
@@ -179,72 +214,45 @@ impl<'p> Timeline<'p> {
     }
 }
 
+/// One of several lists that stand one after the other.
+fn list<'l, T>(items: &'l [T], ends: &[usize], at: u32) -> &'l [T] {
+    let at = at as usize;
+    let start = if at == 0 { 0 } else { ends[at - 1] };
+    &items[start..ends[at]]
+}
+
 struct Search<'s, B, S> {
     timeline: &'s Timeline<'s>,
     stepper: &'s mut S,
-    /// `reads[reads_start[r]..reads_start[r + 1]]`: (slot, kind) of read-only operations open just before return `r`.
-    reads: Vec<(u32, u32)>,
-    reads_start: Vec<usize>,
-    /// The same for all others, first to return first.
-    writes: Vec<u32>,
-    writes_start: Vec<usize>,
     seen: Seen,
     stack: Vec<Frame<B>>,
     /// Untried choices of all frames.
     choices: Vec<Choice>,
     offered: Offered,
-    /// Per return: (class, how many unfinished operations of it have been called), made on first use.
-    available: Vec<Option<Available>>,
+    /// (class, how many unfinished operations of it have been called), sorted by class, of one return after the other.
+    available: Vec<(u32, u32)>,
+    /// Per return: where its part of `available` is, made on first use.
+    available_at: Vec<Option<(usize, usize)>>,
     configurations: u64,
     /// The latest return that some configuration waits for.
     reach: u32,
-    /// Of `available` (bytes).
-    memory: u64,
 }
 
 impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
     fn new(timeline: &'s Timeline<'s>, stepper: &'s mut S) -> Self {
-        let available = vec![None; timeline.returns.len()];
-        let read_only: Vec<bool> = timeline.ops.iter().map(|op| stepper.is_read_only(op.kind)).collect();
-        let open = timeline.open.len();
-        let (mut reads, mut writes) = (Vec::with_capacity(open), Vec::with_capacity(open));
-        let returns = timeline.returns.len() + 1;
-        let (mut reads_start, mut writes_start) = (Vec::with_capacity(returns), Vec::with_capacity(returns));
-        reads_start.push(0);
-        writes_start.push(0);
-        for at in 0..timeline.returns.len() as u32 {
-            for &op in timeline.open(at) {
-                if read_only[op as usize] {
-                    reads.push((timeline.slot[op as usize], timeline.ops[op as usize].kind));
-                } else {
-                    writes.push(op);
-                }
-            }
-            reads_start.push(reads.len());
-            writes_start.push(writes.len());
-        }
+        let has_unfinished = !timeline.unfinished.is_empty();
         Self {
             timeline,
             stepper,
-            reads,
-            reads_start,
-            writes,
-            writes_start,
             seen: Seen::new(B::empty(timeline.slots).words().len()),
-            stack: Vec::new(),
-            choices: Vec::new(),
+            stack: Vec::with_capacity(16),
+            choices: Vec::with_capacity(64),
             offered: Offered::default(),
-            available,
+            available: Vec::new(),
+            available_at: vec![None; if has_unfinished { timeline.returns.len() } else { 0 }],
             configurations: 0,
             reach: 0,
-            memory: 0,
         }
-    }
-
-    /// Where operations stand in `writes` that are open just before a return, first to return first.
-    fn writes_of(&self, next_return: u32) -> std::ops::Range<usize> {
-        let at = next_return as usize;
-        self.writes_start[at]..self.writes_start[at + 1]
     }
 
     fn run(mut self, budget: &Budget) -> Decided {
@@ -266,12 +274,13 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
         if self.advance(&mut start) {
             return Decision::Linearizable;
         }
+        let mut watch = Watch::new(budget.deadline);
         let mut next = Some(start);
         loop {
             if let Some(configuration) = next.take() {
                 self.configurations += 1;
                 let held = self.held();
-                if let Some(why) = budget.exceeded(self.configurations, held + budget.memory_max / 4) {
+                if let Some(why) = budget.exceeded(self.configurations, held + budget.memory_max / 4, &mut watch) {
                     return Decision::GaveUp(why);
                 }
                 if self.is_new(&configuration, budget.memory_max - held) {
@@ -281,6 +290,10 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
                 }
             }
             let Some(frame) = self.stack.last() else { return Decision::NotLinearizable };
+            // What gives no new configuration takes time, too.
+            if watch.is_late() {
+                return Decision::GaveUp(OUT_OF_TIME);
+            }
             let configuration = match self.choices.len() - frame.choices_start {
                 0 => {
                     self.stack.pop();
@@ -297,6 +310,10 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
                 }
                 next = Some(configuration);
             }
+            // Also of a read: an order that was found without it is one all the same.
+            if let Some(why) = self.stepper.gave_up() {
+                return Decision::GaveUp(why);
+            }
         }
     }
 
@@ -305,7 +322,8 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
         let lin_len = size_of_val(B::empty(0).words()).max(self.timeline.slots / 8);
         let stack = self.stack.capacity() * size_of::<Frame<B>>() + self.stack.len() * (lin_len + 32);
         let choices = self.choices.capacity() * size_of::<Choice>();
-        self.memory + self.stepper.memory() + (stack + choices) as u64
+        let available = self.available.capacity() * size_of::<(u32, u32)>();
+        self.stepper.memory() + (stack + choices + available) as u64
     }
 
     /// Remembers a configuration. `false` when one that is at least as good has been here before.
@@ -319,10 +337,8 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
         let timeline = self.timeline;
         let start = self.choices.len();
         let position = timeline.position(configuration.next_return);
-        let writes = self.writes_of(configuration.next_return);
         self.offered.clear();
-        for at in writes {
-            let op = self.writes[at];
+        for &op in timeline.writes(configuration.next_return) {
             if configuration.lin.get(timeline.slot[op as usize]) {
                 continue;
             }
@@ -332,8 +348,8 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
                 self.choices.push(Choice::Finished { op, class });
             }
         }
-        self.fill_available(configuration.next_return);
-        for &(class, count) in self.available[configuration.next_return as usize].as_deref().unwrap_or_default() {
+        for at in self.available(configuration.next_return) {
+            let (class, count) = self.available[at];
             let spent = spent_of(&configuration.spent, class);
             if count > spent && self.offered.is_first(class) {
                 self.choices.push(Choice::Unfinished { class });
@@ -373,24 +389,25 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
         }
     }
 
-    fn fill_available(&mut self, next_return: u32) {
+    /// Where the unfinished operations called before a return are in `available`.
+    fn available(&mut self, next_return: u32) -> std::ops::Range<usize> {
         let timeline = self.timeline;
-        if timeline.unfinished.is_empty() || self.available[next_return as usize].is_some() {
-            return;
-        }
-        let position = timeline.position(next_return);
-        let mut classes: Vec<u32> = timeline
-            .unfinished
-            .iter()
-            .map(|&op| timeline.ops[op as usize])
-            .take_while(|op| op.call < position)
-            .filter(|op| !self.stepper.is_read_only(op.kind) && !self.stepper.is_useless(op.kind, position))
-            .map(|op| self.stepper.class(op.kind, position))
-            .collect();
-        classes.sort_unstable();
-        let counts: Available = classes.chunk_by(|a, b| a == b).map(|chunk| (chunk[0], chunk.len() as u32)).collect();
-        self.memory += (counts.len() * 8) as u64;
-        self.available[next_return as usize] = Some(counts);
+        let Some(&known) = self.available_at.get(next_return as usize) else { return 0..0 };
+        let (start, end) = known.unwrap_or_else(|| {
+            let position = timeline.position(next_return);
+            let start = self.available.len();
+            for (kind, calls) in &timeline.unfinished {
+                let count = calls.partition_point(|&call| call < position);
+                if count > 0 && !self.stepper.is_useless(*kind, position) {
+                    self.available.push((self.stepper.class(*kind, position), count as u32));
+                }
+            }
+            let end = start + merge_counts(&mut self.available[start..]);
+            self.available.truncate(end);
+            self.available_at[next_return as usize] = Some((start, end));
+            (start, end)
+        });
+        start..end
     }
 
     /// Linearizes one operation. `false` when that is impossible or leads nowhere.
@@ -418,24 +435,25 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
         if !self.stepper.is_needed_later(state, position) {
             return false;
         }
-        let again = timeline.open(configuration.next_return).iter().any(|&op| {
+        let again = timeline.writes(configuration.next_return).iter().any(|&op| {
             !configuration.lin.get(timeline.slot[op as usize])
                 && self.stepper.produced(timeline.ops[op as usize].kind) == Some(state)
         });
-        self.fill_available(configuration.next_return);
+        let available = self.available(configuration.next_return);
         !again
-            && !self.available[configuration.next_return as usize].as_deref().unwrap_or_default().iter().any(
-                |&(class, count)| {
-                    self.stepper.produced(class) == Some(state) && count > spent_of(&configuration.spent, class)
-                },
-            )
+            && !self.available[available].iter().any(|&(class, count)| {
+                self.stepper.produced(class) == Some(state) && count > spent_of(&configuration.spent, class)
+            })
     }
 
     /// Linearizes every open read-only operation whose answer is right.
     fn linearize_reads(&mut self, configuration: &mut Configuration<B>) {
-        let at = configuration.next_return as usize;
-        for read in self.reads_start[at]..self.reads_start[at + 1] {
-            let (slot, kind) = self.reads[read];
+        let timeline = self.timeline;
+        self.linearize(configuration, timeline.reads(configuration.next_return));
+    }
+
+    fn linearize(&mut self, configuration: &mut Configuration<B>, reads: &[(u32, u32)]) {
+        for &(slot, kind) in reads {
             if !configuration.lin.get(slot) && self.stepper.reads(configuration.state, kind) {
                 configuration.lin.set(slot, true);
             }
@@ -456,7 +474,8 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             if configuration.next_return as usize == timeline.returns.len() {
                 return true;
             }
-            self.linearize_reads(configuration);
+            // Those called before were tried in this state already.
+            self.linearize(configuration, timeline.fresh_reads(configuration.next_return));
         }
         let position = timeline.position(configuration.next_return);
         self.reach = self.reach.max(position);
@@ -472,13 +491,24 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
         for (class, _) in spent.iter_mut() {
             *class = self.stepper.class(*class, position);
         }
-        spent.sort_unstable();
-        spent.dedup_by(|later, first| {
-            let same = later.0 == first.0;
-            first.1 += if same { later.1 } else { 0 };
-            same
-        });
+        let len = merge_counts(spent);
+        spent.truncate(len);
     }
+}
+
+/// Sorts (class, how many) by class and adds up those of one class; how many are left.
+fn merge_counts(counts: &mut [(u32, u32)]) -> usize {
+    sort_nearly_sorted(counts, |&(class, _)| class);
+    let mut len = 0;
+    for at in 0..counts.len() {
+        if len > 0 && counts[len - 1].0 == counts[at].0 {
+            counts[len - 1].1 += counts[at].1;
+        } else {
+            counts[len] = counts[at];
+            len += 1;
+        }
+    }
+    len
 }
 
 /// Classes that are among the choices of one configuration.

@@ -2,9 +2,10 @@
 //!
 //! Entries are words in one list, found through a table of their places: nothing is allocated per entry, so the memory
 //! is known exactly and given back at once. When it would outgrow its limit, the older half of the entries is forgotten.
-//! That costs time, never soundness: a forgotten configuration is searched again.
+//! That costs time, never soundness: a forgotten configuration is searched again. The table holds half a hash beside each
+//! place, so that it grows without looking at the entries again: with millions of them that would outlast a deadline.
 
-use super::problem::FastHasher;
+use super::problem::{FastHasher, spread};
 use hashbrown::HashTable;
 use std::hash::Hasher;
 
@@ -39,13 +40,13 @@ pub(super) struct Place<'l> {
 }
 
 impl Place<'_> {
-    fn hash(&self) -> u64 {
+    fn hash(&self) -> u32 {
         let mut hasher = FastHasher::default();
         hasher.write_u64(pack(self.next_return, self.state));
         for &word in self.lin {
             hasher.write_u64(word);
         }
-        hasher.finish()
+        hasher.finish() as u32
     }
 }
 
@@ -72,13 +73,22 @@ impl Seen {
     /// has spent no more) has been here before and is not forgotten.
     pub(super) fn insert(&mut self, place: Place<'_>, spent: &[(u32, u32)], memory_max: u64) -> bool {
         let hash = place.hash();
-        if [&self.young, &self.old].into_iter().any(|seen| seen.covers(hash, place, spent, self.lin_words)) {
+        let head = self.young.find(hash, place, self.lin_words);
+        if head.is_some_and(|head| self.young.covers(head, spent)) {
             return false;
         }
-        if !self.young.has_room(self.lin_words + spent.len() + 4, memory_max / 2) {
-            self.old = std::mem::take(&mut self.young);
+        if !self.old.table.is_empty() {
+            let old = self.old.find(hash, place, self.lin_words);
+            if old.is_some_and(|head| self.old.covers(head, spent)) {
+                return false;
+            }
         }
-        self.young.insert(hash, place, spent, self.lin_words);
+        if self.young.has_room(self.lin_words + spent.len() + 4, memory_max / 2) {
+            self.young.insert(hash, place, spent, head);
+        } else {
+            self.old = std::mem::take(&mut self.young);
+            self.young.insert(hash, place, spent, None);
+        }
         true
     }
 }
@@ -91,8 +101,8 @@ impl Seen {
 /// ```
 #[derive(Default)]
 struct Generation {
-    /// Where entries begin in `words`.
-    table: HashTable<u32>,
+    /// Where entries begin in `words`, and their hashes: place | hash << 32.
+    table: HashTable<u64>,
     words: Vec<u64>,
 }
 
@@ -114,18 +124,19 @@ impl Generation {
         is_addressable && (!is_full || self.table.is_empty() || self.memory() * 2 <= memory_max)
     }
 
-    fn find(&self, hash: u64, place: Place<'_>, lin_words: usize) -> Option<usize> {
+    /// Where the head of an entry is.
+    fn find(&self, hash: u32, place: Place<'_>, lin_words: usize) -> Option<usize> {
         let first = pack(place.next_return, place.state);
-        let is_it = |&at: &u32| {
+        let is_it = |&entry: &u64| {
+            let (at, its_hash) = unpack(entry);
             let at = at as usize;
-            self.words[at] == first && self.words[at + 1..=at + lin_words] == *place.lin
+            its_hash == hash && self.words[at] == first && self.words[at + 1..=at + lin_words] == *place.lin
         };
-        self.table.find(hash, is_it).map(|&at| at as usize + 1 + lin_words)
+        self.table.find(spread(hash), is_it).map(|&entry| entry as u32 as usize + 1 + lin_words)
     }
 
-    /// Whether a configuration here has spent no more than this one.
-    fn covers(&self, hash: u64, place: Place<'_>, spent: &[(u32, u32)], lin_words: usize) -> bool {
-        let Some(head) = self.find(hash, place, lin_words) else { return false };
+    /// Whether a configuration of this entry has spent no more than this one.
+    fn covers(&self, head: usize, spent: &[(u32, u32)]) -> bool {
         if self.words[head] == NOTHING_SPENT {
             return true;
         }
@@ -141,25 +152,16 @@ impl Generation {
         false
     }
 
-    /// Adds a configuration that nothing here covers.
-    fn insert(&mut self, hash: u64, place: Place<'_>, spent: &[(u32, u32)], lin_words: usize) {
-        let head = match self.find(hash, place, lin_words) {
-            Some(head) => head,
-            None => {
-                let at = self.words.len() as u32;
-                self.words.push(pack(place.next_return, place.state));
-                self.words.extend_from_slice(place.lin);
-                self.words.push(u64::from(END));
-                let words = &self.words;
-                let rehash = |&at: &u32| {
-                    let at = at as usize;
-                    let (next_return, state) = unpack(words[at]);
-                    Place { next_return, state, lin: &words[at + 1..=at + lin_words] }.hash()
-                };
-                self.table.insert_unique(hash, at, rehash);
-                self.words.len() - 1
-            }
-        };
+    /// Adds a configuration that nothing here covers, to the entry with this head if there is one.
+    fn insert(&mut self, hash: u32, place: Place<'_>, spent: &[(u32, u32)], head: Option<usize>) {
+        let head = head.unwrap_or_else(|| {
+            let at = self.words.len() as u32;
+            self.words.push(pack(place.next_return, place.state));
+            self.words.extend_from_slice(place.lin);
+            self.words.push(u64::from(END));
+            self.table.insert_unique(spread(hash), pack(at, hash), |&entry| spread(unpack(entry).1));
+            self.words.len() - 1
+        });
         if spent.is_empty() {
             self.words[head] = NOTHING_SPENT;
             return;

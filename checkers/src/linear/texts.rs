@@ -77,13 +77,15 @@ impl KvStepper {
         };
         let place: Vec<u32> = kinds.iter().map(place).collect();
         let only = vec![None; kinds.len()];
+        let mut by_state: FastMap<State, u32> = FastMap::with_capacity_and_hasher(items.len(), Default::default());
+        by_state.insert(State::Unobserved, UNOBSERVED);
         let mut stepper = Self {
             kinds,
             place,
             only,
             states: vec![State::Unobserved],
-            by_state: FastMap::from_iter([(State::Unobserved, UNOBSERVED)]),
-            steps: FastMap::default(),
+            by_state,
+            steps: FastMap::with_capacity_and_hasher(2 * items.len(), Default::default()),
             live_until: vec![-1],
             texts,
             nil_until,

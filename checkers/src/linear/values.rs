@@ -94,13 +94,13 @@ pub(crate) struct RegisterStepper {
 impl RegisterStepper {
     /// Numbers the operations.
     pub(crate) fn new(history: &RegisterHistory) -> (Self, Problem) {
-        let mut kinds = Kinds::default();
+        let mut kinds = Kinds::new(history.values, history.ops.len());
         let mut ops = Vec::with_capacity(history.ops.len());
         for at in &history.ops {
             ops.push(NumberedOp { kind: kinds.number(at.op), call: at.call, ret: at.ret });
         }
         let mut at = 0;
-        let mut unobserved_kind = Vec::new();
+        let mut unobserved_kind = Vec::with_capacity(2 * kinds.list.len());
         // The list grows while it is walked, by kinds that are their own answer.
         while at < kinds.list.len() {
             unobserved_kind.push(match kinds.list[at] {
@@ -119,18 +119,44 @@ impl RegisterStepper {
     }
 }
 
-#[derive(Default)]
+/// Numbers of kinds.
 struct Kinds {
     list: Vec<NumberedRegisterOp>,
-    by_op: FastMap<NumberedRegisterOp, u32>,
+    /// By value, without a hash; [`Kinds::NONE`] where there is none yet.
+    reads: Vec<u32>,
+    writes: Vec<u32>,
+    /// By both values.
+    cas: FastMap<u64, u32>,
+    refused: FastMap<u32, u32>,
 }
 
 impl Kinds {
+    const NONE: u32 = u32::MAX;
+
+    fn new(values: usize, ops: usize) -> Self {
+        Self {
+            list: Vec::with_capacity(ops.min(256)),
+            reads: vec![Self::NONE; values],
+            writes: vec![Self::NONE; values],
+            cas: FastMap::default(),
+            refused: FastMap::default(),
+        }
+    }
+
     fn number(&mut self, op: NumberedRegisterOp) -> u32 {
-        *self.by_op.entry(op).or_insert_with(|| {
+        let number = match op {
+            NumberedRegisterOp::Read(value) => &mut self.reads[value as usize],
+            NumberedRegisterOp::Write(value) => &mut self.writes[value as usize],
+            NumberedRegisterOp::Cas(expected, new) => {
+                self.cas.entry(u64::from(expected) << 32 | u64::from(new)).or_insert(Self::NONE)
+            }
+            NumberedRegisterOp::CasRefused(expected) => self.refused.entry(expected).or_insert(Self::NONE),
+        };
+        if *number == Self::NONE {
+            *number = self.list.len() as u32;
             self.list.push(op);
-            self.list.len() as u32 - 1
-        })
+        }
+        *number
     }
 }
 

@@ -4,7 +4,7 @@
 //! linearizability" (2017), in the list form that Porcupine made popular. Kept plain: it is what the fast engines are
 //! compared with. Exponential in time and memory in the worst case.
 
-use super::problem::{Budget, Decided, Decision, FastMap, NEVER, Problem, Stepper};
+use super::problem::{Budget, Decided, Decision, FastMap, NEVER, Problem, Stepper, Watch};
 
 /// No entry.
 const NONE: usize = usize::MAX;
@@ -35,6 +35,7 @@ pub(crate) fn decide(problem: &Problem, stepper: &mut impl Stepper, budget: &Bud
     let bytes_each = (linearized.len() * 8 + 48) as u64;
     let mut chosen: Vec<(usize, u32)> = Vec::new();
     let mut state = stepper.initial();
+    let mut watch = Watch::new(budget.deadline);
     let mut steps = 0;
     let mut at = entries.head;
     let decision = loop {
@@ -42,7 +43,7 @@ pub(crate) fn decide(problem: &Problem, stepper: &mut impl Stepper, budget: &Bud
             break Decision::Linearizable;
         }
         steps += 1;
-        if let Some(why) = budget.exceeded(steps, seen.len() as u64 * bytes_each + stepper.memory()) {
+        if let Some(why) = budget.exceeded(steps, seen.len() as u64 * bytes_each + stepper.memory(), &mut watch) {
             break Decision::GaveUp(why);
         }
         if at != NONE && at.is_multiple_of(2) {
@@ -58,6 +59,8 @@ pub(crate) fn decide(problem: &Problem, stepper: &mut impl Stepper, budget: &Bud
                     continue;
                 }
                 linearized[i / 64] &= !(1 << (i % 64));
+            } else if let Some(why) = stepper.gave_up() {
+                break Decision::GaveUp(why);
             }
             at = entries.next[at];
             continue;

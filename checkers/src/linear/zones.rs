@@ -13,20 +13,20 @@
 //!
 //! What it does not do: values with several producers, nil written again, refused compare-and-sets. Those return `None`.
 
-use super::problem::Decision;
+use super::problem::{Decision, NEVER, sort_nearly_sorted};
 use super::values::{INITIAL, NumberedRegisterOp, RegisterHistory, RegisterOpAt};
 
 /// The initial value was written before everything else.
-const BEFORE_ALL: i64 = -1;
+const BEFORE_ALL: u32 = 0;
 
 /// No operation.
 const NOBODY: u32 = u32::MAX;
 
-/// A window in the history.
+/// A window in the history. Places are one more than the indexes of events, so that there is one before all.
 #[derive(Clone, Copy)]
 struct Window {
-    call: i64,
-    ret: i64,
+    call: u32,
+    ret: u32,
 }
 
 /// Everything that happens to one value.
@@ -43,13 +43,8 @@ struct ValueUse {
 }
 
 impl ValueUse {
-    const NONE: Self = Self {
-        producer: NOBODY,
-        reads: Window { call: BEFORE_ALL, ret: i64::MAX },
-        readers: 0,
-        takers: 0,
-        takers_xor: 0,
-    };
+    const NONE: Self =
+        Self { producer: NOBODY, reads: Window { call: BEFORE_ALL, ret: NEVER }, readers: 0, takers: 0, takers_xor: 0 };
 
     fn toggle_taker(&mut self, taker: u32, is_there: bool) {
         self.takers_xor ^= taker;
@@ -65,8 +60,9 @@ pub(crate) fn decide(history: &RegisterHistory) -> Option<Decision> {
         let produced = match at.op {
             NumberedRegisterOp::Read(value) => {
                 let value = &mut uses[value as usize];
-                value.reads.call = value.reads.call.max(i64::from(at.call));
-                value.reads.ret = value.reads.ret.min(window(at).ret);
+                let read = window(at);
+                value.reads.call = value.reads.call.max(read.call);
+                value.reads.ret = value.reads.ret.min(read.ret);
                 value.readers += 1;
                 continue;
             }
@@ -84,11 +80,8 @@ pub(crate) fn decide(history: &RegisterHistory) -> Option<Decision> {
         *producer = i as u32;
     }
     drop_unobserved(ops, &mut uses);
-    let zones = match blocks(ops, &uses) {
-        Some(zones) => zones,
-        None => return Some(Decision::NotLinearizable),
-    };
-    Some(if zones_fit(zones) { Decision::Linearizable } else { Decision::NotLinearizable })
+    let fits = blocks(ops, &uses).is_some_and(|zones| zones_fit(&zones));
+    Some(if fits { Decision::Linearizable } else { Decision::NotLinearizable })
 }
 
 /// Unfinished operations whose value nobody observes need not have happened, and then neither need those whose value
@@ -111,7 +104,7 @@ fn drop_unobserved(ops: &[RegisterOpAt], uses: &mut [ValueUse]) {
 
 /// The zones of all blocks, or `None` when a block is impossible in itself.
 fn blocks(ops: &[RegisterOpAt], uses: &[ValueUse]) -> Option<Vec<Window>> {
-    let mut zones = Vec::new();
+    let mut zones = Vec::with_capacity(uses.len());
     // Finished operations that are part of a block.
     let mut placed = 0;
     for (root, at) in uses.iter().enumerate() {
@@ -157,19 +150,36 @@ fn blocks(ops: &[RegisterOpAt], uses: &[ValueUse]) -> Option<Vec<Window>> {
 }
 
 fn window(at: &RegisterOpAt) -> Window {
-    Window { call: i64::from(at.call), ret: if at.is_finished() { i64::from(at.ret) } else { i64::MAX } }
+    // There are fewer events than that: see `History::push`.
+    Window { call: at.call + 1, ret: if at.is_finished() { at.ret + 1 } else { NEVER } }
 }
 
 /// `call` of a zone is its last invocation, `ret` its first completion.
-fn zones_fit(zones: Vec<Window>) -> bool {
-    let (mut forward, backward): (Vec<Window>, Vec<Window>) = zones.into_iter().partition(|zone| zone.ret < zone.call);
-    forward.sort_unstable_by_key(|zone| zone.ret);
+fn zones_fit(zones: &[Window]) -> bool {
+    let is_forward = |zone: &&Window| zone.ret < zone.call;
+    let mut forward: Vec<Window> = zones.iter().filter(is_forward).copied().collect();
+    // They come in the order in which their values were first seen.
+    sort_nearly_sorted(&mut forward, |zone| zone.ret);
     if forward.windows(2).any(|pair| pair[1].ret < pair[0].call) {
         return false;
     }
-    backward.iter().all(|zone| {
+    // The place of the zone before among the forward ones: that of the next one is near.
+    let mut before = 0;
+    zones.iter().filter(|zone| !is_forward(zone)).all(|zone| {
         // Forward zones are disjoint: only the last one that starts before can contain this one.
-        let before = forward.partition_point(|other| other.ret < zone.call);
+        before = partition_point_near(&forward, before, |other| other.ret < zone.call);
         before == 0 || forward[before - 1].call < zone.ret
     })
+}
+
+/// As `partition_point`, from a guess.
+fn partition_point_near<T>(items: &[T], guess: usize, is_before: impl Fn(&T) -> bool) -> usize {
+    let (mut at, mut steps_left) = (guess, 8);
+    while at < items.len() && is_before(&items[at]) && steps_left > 0 {
+        (at, steps_left) = (at + 1, steps_left - 1);
+    }
+    while at > 0 && !is_before(&items[at - 1]) && steps_left > 0 {
+        (at, steps_left) = (at - 1, steps_left - 1);
+    }
+    if steps_left > 0 { at } else { items.partition_point(is_before) }
 }

@@ -25,6 +25,7 @@ pub use set::{Set, SetOp};
 use crate::{HistoryError, Op, Outcome, Value};
 use std::fmt::{self, Debug};
 use std::hash::Hash;
+use std::time::Instant;
 
 /// What a `fail` completion of a compare-and-set says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,38 @@ pub enum FailMeans {
     /// The system answered that the current value differs from the expected one: a read in disguise.
     AnsweredNo,
 }
+
+/// What a single step of a model may take.
+#[derive(Clone, Copy, Debug)]
+pub struct StepLimits {
+    /// When it must have ended.
+    pub deadline: Option<Instant>,
+    /// How large the new state may be (bytes).
+    pub bytes_max: u64,
+}
+
+impl StepLimits {
+    /// Anything goes.
+    pub const NONE: Self = Self { deadline: None, bytes_max: u64::MAX };
+
+    /// Why to stop at a new state of so many bytes, if so.
+    ///
+    /// # Errors
+    /// When it is too large, or it is too late.
+    pub fn check(&self, bytes: u64) -> Result<(), TooMuch> {
+        if bytes > self.bytes_max {
+            return Err(TooMuch("out of memory"));
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(TooMuch("out of time"));
+        }
+        Ok(())
+    }
+}
+
+/// A step took more than it may; says what of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMuch(pub &'static str);
 
 /// A sequential object.
 ///
@@ -50,6 +83,20 @@ pub trait Model: Clone + Send + Sync {
 
     /// The state after `op`, or `None` when `op` cannot have got this answer in this state.
     fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
+
+    /// As [`Model::step`], for models in which a single step may outgrow memory or time: those look after the limits
+    /// themselves. All others need not care.
+    ///
+    /// # Errors
+    /// When the step would take more than the limits allow.
+    fn step_within(
+        &self,
+        state: &Self::State,
+        op: &Self::Op,
+        _limits: &StepLimits,
+    ) -> Result<Option<Self::State>, TooMuch> {
+        Ok(self.step(state, op))
+    }
 
     /// Whether `op` leaves every state as it is.
     fn is_read_only(&self, op: &Self::Op) -> bool;

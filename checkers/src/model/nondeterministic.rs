@@ -1,6 +1,6 @@
 //! Models in which an operation may lead to several states: checked as a deterministic model over sets of states.
 
-use super::{FailMeans, Model};
+use super::{FailMeans, Model, StepLimits, TooMuch};
 use crate::{HistoryError, Op};
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -36,6 +36,12 @@ pub trait Nondeterministic: Clone + Send + Sync {
     fn view(&self, op: &Op<'_>, fail_means: FailMeans) -> Result<Option<Self::Op>, HistoryError>;
 }
 
+/// What a state takes in a set besides itself (bytes).
+const SET_ENTRY_BYTES: u64 = 16;
+
+/// A step over many states looks at its limits after so many of them.
+const LOOK_EVERY: usize = 16;
+
 /// The deterministic model of a nondeterministic one: its state is the set of all states that are possible.
 #[derive(Clone, Copy, Debug)]
 pub struct Powerset<N>(pub N);
@@ -49,8 +55,28 @@ impl<N: Nondeterministic> Model for Powerset<N> {
     }
 
     fn step(&self, state: &Self::State, op: &N::Op) -> Option<Self::State> {
-        let next: BTreeSet<_> = state.iter().flat_map(|state| self.0.steps(state, op)).collect();
-        (!next.is_empty()).then_some(next)
+        self.step_within(state, op, &StepLimits::NONE).unwrap_or_default()
+    }
+
+    /// Each state may lead to many: what an unfinished `dequeue` took multiplies them.
+    fn step_within(
+        &self,
+        state: &Self::State,
+        op: &N::Op,
+        limits: &StepLimits,
+    ) -> Result<Option<Self::State>, TooMuch> {
+        let mut next = BTreeSet::new();
+        let mut bytes = 0;
+        for (at, before) in state.iter().enumerate() {
+            for after in self.0.steps(before, op) {
+                let size = self.0.state_bytes(&after) as u64 + SET_ENTRY_BYTES;
+                bytes += if next.insert(after) { size } else { 0 };
+            }
+            if at.is_multiple_of(LOOK_EVERY) {
+                limits.check(bytes)?;
+            }
+        }
+        Ok((!next.is_empty()).then_some(next))
     }
 
     /// Even an operation that changes no state tells which of the states were possible: the set may shrink.
@@ -59,7 +85,7 @@ impl<N: Nondeterministic> Model for Powerset<N> {
     }
 
     fn state_bytes(&self, state: &Self::State) -> usize {
-        state.iter().map(|state| self.0.state_bytes(state) + 16).sum()
+        state.iter().map(|state| self.0.state_bytes(state) + SET_ENTRY_BYTES as usize).sum()
     }
 
     fn view(&self, op: &Op<'_>, fail_means: FailMeans) -> Result<Option<N::Op>, HistoryError> {
