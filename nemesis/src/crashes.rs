@@ -3,7 +3,7 @@
 use crate::faults::Hit;
 use crate::hands::{Ask, At};
 use crate::select::{Selector, Who};
-use crate::trial::{Lab, Reading, Readings};
+use crate::trial::{BEATS, Lab, Reading, Readings};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,16 @@ use squall_agent::faults::{self, Fault};
 use squall_agent::protocol::ProcessState;
 use squall_harness::config::{ConfigError, Section};
 use squall_harness::nemesis::PlanContext;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a dead process is looked for, to be started.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How long a trial waits for starts: on a busy machine they take their time.
+const STARTS_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// How long a process is watched that should not be started.
+const CALM: Duration = Duration::from_secs(1);
 
 /// Processes that die again and again, and are started every time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,33 +101,56 @@ impl Crashes {
         }
     }
 
-    /// How often the processes were started within two seconds.
+    /// How often each process must be started during a trial.
+    fn starts_wanted(&self) -> f64 {
+        if self.again == 0 { 2.0 } else { self.again as f64 + 1.0 }
+    }
+
+    /// How often the processes were started, and whether they tick. The numbers: the fewest starts of one beside the first,
+    /// the most, how many there were in the last second, the slowest pulse.
     pub(crate) async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {
-        let before = lab.starts(hit.nodes()).await?;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        let after = lab.starts(hit.nodes()).await?;
-        let pulse = lab.pulse(hit.nodes()).await?;
-        let starts: f64 = after.iter().sum::<f64>() - before.iter().sum::<f64>();
+        let fewest = |starts: &[f64]| starts.iter().copied().fold(f64::INFINITY, f64::min) - 1.0;
+        let most = |starts: &[f64]| starts.iter().copied().fold(0.0, f64::max) - 1.0;
+        let mut pulse = None;
+        if lab.in_force {
+            let begun = Instant::now();
+            while fewest(&lab.starts(hit.nodes()).await?) < self.starts_wanted() && begun.elapsed() < STARTS_TIME_MAX {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        } else {
+            // First, so that a start that is still under way is none of the following second.
+            pulse = Some(lab.pulse(hit.nodes()).await?);
+        }
+        let before: f64 = lab.starts(hit.nodes()).await?.iter().sum();
+        tokio::time::sleep(CALM).await;
+        let starts = lab.starts(hit.nodes()).await?;
+        let pulse = match pulse {
+            Some(pulse) => pulse,
+            None => lab.pulse(hit.nodes()).await?,
+        };
         let beats = pulse.numbers.iter().copied().fold(f64::INFINITY, f64::min);
-        Ok(Reading { words: format!("{starts} starts in 2 s; {}", pulse.words), numbers: vec![starts, beats] })
+        let (fewest, most, last) = (fewest(&starts), most(&starts), starts.iter().sum::<f64>() - before);
+        let times = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
+        let words = format!("started {times} times more, {last} of it in the last {CALM:?}; {}", pulse.words);
+        Ok(Reading { words, numbers: vec![fewest, most, last, beats] })
     }
 
     pub(crate) fn expected(&self, nodes: &str) -> String {
-        let starts =
-            if self.again == 0 { "at least 2 starts".to_owned() } else { format!("{} starts", self.again + 1) };
-        format!("{starts} of {nodes} in 2 s, none before and after, when it ticks")
+        let least = if self.again == 0 { "at least " } else { "" };
+        let starts = self.starts_wanted();
+        format!("{least}{starts} starts of {nodes}, none before and after, when it ticks")
     }
 
     pub(crate) fn judge(&self, readings: &Readings) -> Result<(), String> {
-        let [before, during, after] = [&readings.before, &readings.during, &readings.after].map(|r| r.numbers[0]);
-        if before != 0.0 || readings.before.numbers[1] < 5.0 {
+        let [before, during, after] = [&readings.before, &readings.during, &readings.after].map(|r| &r.numbers);
+        if before[1] != 0.0 || before[3] < BEATS {
             return Err("the process was not calm before".to_owned());
         }
-        let enough = if self.again == 0 { during >= 2.0 } else { during == self.again as f64 + 1.0 };
-        if !enough {
-            return Err(format!("it was started {during} times during the fault"));
+        let (fewest, most, wanted) = (during[0], during[1], self.starts_wanted());
+        if fewest < wanted || (self.again > 0 && most > wanted) {
+            return Err(format!("it was started {fewest} times during the fault"));
         }
-        if after != 0.0 || readings.after.numbers[1] < 5.0 {
+        if after[2] != 0.0 || after[3] < BEATS {
             return Err("the process is not calm after healing".to_owned());
         }
         Ok(())

@@ -25,6 +25,12 @@ const READY_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long a command of a gauge may take.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// So many lines more are a pulse.
+pub(crate) const BEATS: f64 = 5.0;
+
+/// How often, half a second each, a pulse is looked for that should be there.
+const PULSE_LOOKS_MAX: u32 = 30;
+
 /// How a kind of fault is tried.
 pub(crate) struct TrialSetup {
     /// How many nodes.
@@ -65,7 +71,7 @@ impl Readings {
     /// # Errors
     /// What is otherwise.
     pub(crate) fn stops_the_pulse(&self) -> Result<(), String> {
-        let beats = |reading: &Reading| reading.numbers.iter().all(|lines| *lines >= 5.0);
+        let beats = |reading: &Reading| reading.numbers.iter().all(|lines| *lines >= BEATS);
         if !beats(&self.before) {
             return Err("the process did not tick before".to_owned());
         }
@@ -92,6 +98,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) cluster: &'a Cluster,
     /// What runs on them.
     pub(crate) target: &'a dyn Target,
+    /// Whether the fault is in force now: before and after it, a machine that is busy with other things is waited for.
+    pub(crate) in_force: bool,
 }
 
 impl Lab<'_> {
@@ -125,21 +133,29 @@ impl Lab<'_> {
     }
 
     /// Whether the targets of these nodes live and print lines: their states in `/proc`, and how many lines their logs grew
-    /// by in half a second. The numbers are the latter, a node each.
+    /// by in half a second, or longer while no fault is in force and they have not grown enough. The numbers are the latter,
+    /// a node each.
     pub(crate) async fn pulse(&self, nodes: &[usize]) -> anyhow::Result<Reading> {
         let mut reading = Reading::default();
+        let looks = if self.in_force { 1 } else { PULSE_LOOKS_MAX };
         for &node in nodes {
             let (pid, log) = (self.pid(node).await?, self.target.logs().concat());
             let script = format!(
-                "a=$(wc -l <{log}); sleep 0.5; b=$(wc -l <{log}); echo $((b-a)); grep State /proc/{pid}/status || echo gone"
+                "a=$(wc -l <{log}); for n in $(seq {looks}); do sleep 0.5; b=$(($(wc -l <{log})-a)); [ $b -ge {BEATS} ] && break; \
+                 done; echo $b in $n; grep State /proc/{pid}/status || echo gone"
             );
             let printed = self.shell(node, &script).await?;
             let mut lines = printed.stdout.lines();
-            let grown = lines.next().and_then(|line| line.trim().parse::<f64>().ok());
-            let grown = grown.with_context(|| format!("cannot count the lines of {log}: {}", printed.stderr.trim()))?;
+            let grown = lines.next().and_then(|line| {
+                let (grown, halves) = line.split_once(" in ")?;
+                Some((grown.parse::<f64>().ok()?, halves.parse::<f64>().ok()?))
+            });
+            let (grown, halves) =
+                grown.with_context(|| format!("cannot count the lines of {log}: {}", printed.stderr.trim()))?;
             let state = lines.next().unwrap_or_default().replace("State:", "").trim().to_owned();
             let comma = if reading.words.is_empty() { "" } else { "; " };
-            reading.words += &format!("{comma}{} {state}, {grown} lines in 0.5 s", self.cluster.nodes[node].name);
+            let name = &self.cluster.nodes[node].name;
+            reading.words += &format!("{comma}{name} {state}, {grown} lines in {} s", halves / 2.0);
             reading.numbers.push(grown);
         }
         Ok(reading)
@@ -175,7 +191,7 @@ pub(crate) async fn run(
     let primaries: Vec<usize> =
         leader.iter().filter_map(|leader| names.iter().position(|name| name == leader)).collect();
     let hit = fault.scope().resolve(&primaries, &[], names.len());
-    let (lab, at) = (Lab { cluster, target }, At { id: "1-trial", cluster, target, lease: LEASE });
+    let (mut lab, at) = (Lab { cluster, target, in_force: false }, At { id: "1-trial", cluster, target, lease: LEASE });
     let mut trial = Trial {
         fault: kind.doc.name.to_owned(),
         keys: keys_text,
@@ -197,6 +213,7 @@ pub(crate) async fn run(
             return Ok(trial);
         }
     }
+    lab.in_force = true;
     let during = tokio::select! {
         during = fault.gauge(&lab, &hit) => during.context("during the fault"),
         () = fault.meanwhile(&at, &hit) => Err(anyhow::anyhow!("the fault ended by itself")),
@@ -207,6 +224,7 @@ pub(crate) async fn run(
         Ok(_) => {}
         Err(error) => trial.problem = Some(format!("it was not healed: {error:#}")),
     }
+    lab.in_force = false;
     let after = fault.gauge(&lab, &hit).await.context("after the fault")?;
     trial.after.clone_from(&after.words);
     if trial.problem.is_none() {

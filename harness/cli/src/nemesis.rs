@@ -9,8 +9,10 @@ use squall_harness::nemesis::{FaultDoc, Trial, TrialNeeds};
 use squall_harness::registry::find;
 use squall_harness::{Registry, Target};
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tabled::builder::Builder;
 use tabled::settings::{Padding, Style, Width, object::Columns, peaker::Priority};
@@ -46,9 +48,12 @@ struct TryArgs {
     fault: Option<String>,
     /// Its keys as in a test file: '{ nodes: all }'
     keys: Option<String>,
-    /// Try every fault, one after the other
+    /// Try every fault
     #[arg(long, conflicts_with = "fault")]
     all: bool,
+    /// So many of them at a time
+    #[arg(long, requires = "all", default_value = "1")]
+    jobs: NonZeroUsize,
     /// Print the table of the documentation
     #[arg(long, requires = "all")]
     markdown: bool,
@@ -159,22 +164,24 @@ fn text(trial: &Trial) -> String {
 
 /// Every fault in a process and namespaces of its own.
 fn try_all(args: &TryArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
-    let mut trials = Vec::new();
-    for fault in registry.nemesis.faults() {
-        let trial = in_a_process(fault.name).unwrap_or_else(|error| Trial {
-            fault: fault.name.to_owned(),
-            keys: String::new(),
-            targets: String::new(),
-            before: String::new(),
-            during: String::new(),
-            after: String::new(),
-            expected: String::new(),
-            agents: String::new(),
-            problem: Some(format!("{error:#}")),
-        });
-        eprintln!("{:<20} {}", fault.name, trial.problem.as_deref().unwrap_or("as expected, and gone"));
-        trials.push((fault, trial));
-    }
+    let faults = registry.nemesis.faults();
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.get() {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(fault) = faults.get(number) else { return };
+                    let trial = in_a_process(fault.name).unwrap_or_else(|error| untried(fault, &error));
+                    eprintln!("{:<20} {}", fault.name, trial.problem.as_deref().unwrap_or("as expected, and gone"));
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((number, trial));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(number, _)| *number);
+    let trials: Vec<(FaultDoc, Trial)> = faults.into_iter().zip(done.into_iter().map(|(_, trial)| trial)).collect();
     if args.markdown {
         print!("{}", markdown(&trials));
     } else if args.json {
@@ -184,6 +191,20 @@ fn try_all(args: &TryArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
     }
     let failed = trials.iter().any(|(_, trial)| trial.problem.is_some());
     Ok(if failed { EXIT_NOT_AS_EXPECTED.into() } else { ExitCode::SUCCESS })
+}
+
+fn untried(fault: &FaultDoc, error: &anyhow::Error) -> Trial {
+    Trial {
+        fault: fault.name.to_owned(),
+        keys: String::new(),
+        targets: String::new(),
+        before: String::new(),
+        during: String::new(),
+        after: String::new(),
+        expected: String::new(),
+        agents: String::new(),
+        problem: Some(format!("{error:#}")),
+    }
 }
 
 fn in_a_process(fault: &str) -> anyhow::Result<Trial> {

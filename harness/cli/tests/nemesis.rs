@@ -33,7 +33,7 @@ fn faults_are_tried_and_a_fault_that_does_not_bite_fails() {
         assert!(text(&output).contains(line), "{line} in: {}", text(&output));
     }
     // A process that lives longer than it is watched for is not started twice: the canary of all trials.
-    let output = squall(&["nemesis", "try", "crash-loop", "{ lives: 30s }"]);
+    let output = squall(&["nemesis", "try", "crash-loop", "{ lives: 600s }"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains("FAILED    it was started"), "{}", text(&output));
 }
