@@ -9,8 +9,8 @@
 mod ops;
 mod word;
 
-pub(crate) use ops::OpsByKey;
 pub use ops::{Op, Ops, Outcome};
+pub(crate) use ops::{OpsByKey, Row};
 pub(crate) use word::{WORD_NIL, pack_small, small_int};
 
 use crate::linear::FastMap;
@@ -94,6 +94,10 @@ impl History {
         self.f.extend_from_slice(&other.f);
         self.node.extend_from_slice(&other.node);
         for (words, others) in [(&mut self.key, &other.key), (&mut self.value, &other.value)] {
+            if other.table.is_empty() {
+                words.extend_from_slice(others);
+                continue;
+            }
             words.extend(others.iter().map(|&word| match other.table.get(word) {
                 Some(value) => self.table.pack(value.clone()),
                 None => word,
@@ -184,7 +188,8 @@ impl History {
         let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(self.len() / 2 + 1);
         // The latest operation of a process, unless the process may invoke another one.
         let mut latest = Latest::new(&self.process);
-        for (at, (&kind, &process)) in self.kind.iter().zip(&self.process).enumerate() {
+        let columns = self.kind.iter().zip(&self.process).zip(self.f.iter().zip(&self.key));
+        for (at, ((&kind, &process), (&f, &key))) in columns.enumerate() {
             match kind {
                 EventKind::Nemesis | EventKind::Phase => {}
                 EventKind::Invoke => {
@@ -206,7 +211,11 @@ impl History {
                             kind,
                         });
                     };
-                    self.check_same_op(pair.0 as usize, at)?;
+                    let call = pair.0 as usize;
+                    // Some recorders name the key only when they invoke.
+                    if self.f[call] != f || self.key[call] != key && key != WORD_NIL {
+                        return Err(self.mismatch(call, at));
+                    }
                     pair.1 = at as u32;
                     if kind != EventKind::Info {
                         *slot = Latest::NONE;
@@ -229,13 +238,9 @@ impl History {
         }
     }
 
-    #[inline]
-    fn check_same_op(&self, call: usize, completion: usize) -> Result<(), HistoryError> {
-        // Some recorders name the key only when they invoke.
-        let same_key = self.key[call] == self.key[completion] || self.key[completion] == WORD_NIL;
-        if self.f[call] == self.f[completion] && same_key {
-            return Ok(());
-        }
+    /// What is wrong with a completion of another operation than its process invoked.
+    #[cold]
+    fn mismatch(&self, call: usize, completion: usize) -> HistoryError {
         let name = |at: usize| {
             let f = Sym::from_id(self.f[at]);
             match self.table.unpack(self.key[at]) {
@@ -243,13 +248,13 @@ impl History {
                 key => format!("{f} of key {key}"),
             }
         };
-        Err(HistoryError::CompletionMismatch {
+        HistoryError::CompletionMismatch {
             index: completion as u64,
             process: self.process[call],
             open_index: call as u64,
             expected: name(call),
             found: name(completion),
-        })
+        }
     }
 }
 

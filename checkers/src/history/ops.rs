@@ -40,7 +40,77 @@ impl<'h> Ops<'h> {
     }
 }
 
+/// No key has this number.
+const NO_NUMBER: u32 = u32::MAX;
+
+/// Keys below this are small.
+const SMALL_KEYS: usize = 1 << 16;
+
+/// An operation without what costs time to build.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) call: u32,
+    pub(crate) completion: Option<u32>,
+    pub(crate) f: Sym,
+    pub(crate) outcome: Outcome,
+    /// The result of what reads, the argument of all others; packed: equal words are equal values.
+    pub(crate) value: u64,
+}
+
 impl Ops<'_> {
+    /// The operation at this place, with its result if it is called `read`.
+    #[inline]
+    pub(crate) fn row(&self, place: u32, read: Sym) -> Option<Row> {
+        let &(call, completion) = self.pairs.get(place as usize)?;
+        let completion = (completion != u32::MAX).then_some(completion);
+        let (f, outcome) = (Sym::from_id(self.history.f[call as usize]), self.outcome(completion));
+        let at = if f == read { completion.unwrap_or(call) } else { call };
+        Some(Row { call, completion, f, outcome, value: self.history.value[at as usize] })
+    }
+
+    #[inline]
+    fn outcome(&self, completion: Option<u32>) -> Outcome {
+        match completion.map(|at| self.history.kind[at as usize]) {
+            Some(EventKind::Ok) => Outcome::Ok,
+            Some(EventKind::Fail) => Outcome::Fail,
+            _ => Outcome::Unfinished,
+        }
+    }
+
+    /// As [`Ops::row`], of several; `None` where there is no such place.
+    ///
+    /// The operations of one of many keys lie far apart in memory. Column by column, the processor waits for many of them
+    /// at once; operation by operation, it would wait for each in turn.
+    pub(crate) fn rows(&self, places: &[u32], read: Sym, rows: &mut Vec<Row>) -> Option<()> {
+        let History { f, value, .. } = self.history;
+        rows.clear();
+        for &place in places {
+            let &(call, completion) = self.pairs.get(place as usize)?;
+            let completion = (completion != u32::MAX).then_some(completion);
+            rows.push(Row { call, completion, f: read, outcome: Outcome::Unfinished, value: WORD_NIL });
+        }
+        for row in rows.iter_mut() {
+            row.f = Sym::from_id(f[row.call as usize]);
+        }
+        for row in rows.iter_mut() {
+            row.outcome = self.outcome(row.completion);
+        }
+        for row in rows.iter_mut() {
+            let at = if row.f == read { row.completion.unwrap_or(row.call) } else { row.call };
+            row.value = value[at as usize];
+        }
+        Some(())
+    }
+
+    /// Both items of a packed list of two, packed; `None` for another value, or where an item is in no column by itself.
+    pub(crate) fn pair_of(&self, word: u64) -> Option<(u64, u64)> {
+        let table = &self.history.table;
+        match table.get(word)?.as_list()? {
+            [first, second] => Some((table.word_of(first)?, table.word_of(second)?)),
+            _ => None,
+        }
+    }
+
     /// How many certainly took effect.
     pub(crate) fn ok_count(&self) -> u64 {
         self.history.kind.iter().filter(|&&kind| kind == EventKind::Ok).count() as u64
@@ -58,17 +128,21 @@ impl Ops<'_> {
             return OpsByKey { keys, start: vec![0, count], ops: (0..count).collect() };
         }
         let mut numbers: FastMap<u64, u32> = FastMap::default();
+        // Of keys that are small numbers, looked up without a hash.
+        let mut small = vec![NO_NUMBER; self.pairs.len().min(SMALL_KEYS)];
         let mut words: Vec<u64> = Vec::new();
         let mut counts: Vec<u32> = Vec::new();
         let number_of_each: Vec<u32> = (self.pairs.iter().map(key_of))
             .map(|word| {
-                let number = *numbers.entry(word).or_insert_with(|| {
+                let known = super::small_int(word).and_then(|n| small.get_mut(n as usize));
+                let number = known.unwrap_or_else(|| numbers.entry(word).or_insert(NO_NUMBER));
+                if *number == NO_NUMBER {
+                    *number = words.len() as u32;
                     words.push(word);
                     counts.push(0);
-                    words.len() as u32 - 1
-                });
-                counts[number as usize] += 1;
-                number
+                }
+                counts[*number as usize] += 1;
+                *number
             })
             .collect();
         let mut start = Vec::with_capacity(words.len() + 1);
@@ -180,26 +254,6 @@ impl Op<'_> {
     /// The value of the completion, whatever its type; `None` without one.
     pub fn result(&self) -> Option<Value> {
         self.completed_at().map(|at| self.history.table.unpack(self.history.value[at]))
-    }
-
-    /// The argument, packed: equal words are equal values.
-    pub(crate) fn argument_word(&self) -> u64 {
-        self.history.value[self.at()]
-    }
-
-    /// The value of the completion, packed; [`WORD_NIL`] without one.
-    pub(crate) fn result_word(&self) -> u64 {
-        self.completed_at().map_or(WORD_NIL, |at| self.history.value[at])
-    }
-
-    /// Both items of an argument that is a list of two, packed; `None` for another argument, or where an item is in no
-    /// column by itself.
-    pub(crate) fn argument_pair(&self) -> Option<(u64, u64)> {
-        let table = &self.history.table;
-        match table.get(self.argument_word())?.as_list()? {
-            [first, second] => Some((table.word_of(first)?, table.word_of(second)?)),
-            _ => None,
-        }
     }
 
     /// Index of the invocation.

@@ -24,6 +24,10 @@ impl ValueTable {
         self.by_value.clear();
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     pub(super) fn pack(&mut self, value: Value) -> u64 {
         pack_small(&value).unwrap_or_else(|| {
             let next = self.values.len() as u32;

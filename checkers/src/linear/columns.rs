@@ -5,6 +5,7 @@
 
 use super::problem::{FastMap, NEVER};
 use super::values::{INITIAL, NumberedRegisterOp, RegisterHistory, RegisterOpAt, UNOBSERVED};
+use crate::history::Row;
 use crate::model::FailMeans;
 use crate::{Ops, Outcome, Sym, Value};
 
@@ -24,39 +25,60 @@ impl Columns<'_> {
         let empty = crate::history::pack_small(&Value::str(""));
         let mut numbers = Numbers::new(self.sources.len());
         let mut history = Vec::with_capacity(self.sources.len());
-        for &source in self.sources {
-            let op = self.ops.get(source as usize)?;
-            let (f, outcome) = (op.f(), op.outcome());
-            let ret = match op.completion_index() {
-                Some(index) if outcome != Outcome::Unfinished => index as u32,
+        let mut take = |row: &Row| {
+            let ret = match row.completion {
+                Some(index) if row.outcome != Outcome::Unfinished => index,
                 _ => NEVER,
             };
             let mut id = |word: u64| (Some(word) != empty).then(|| numbers.of(word));
-            let numbered = if f == read {
-                if outcome != Outcome::Ok {
-                    continue;
+            let numbered = if row.f == read {
+                if row.outcome != Outcome::Ok {
+                    return Some(());
                 }
-                NumberedRegisterOp::Read(id(op.result_word())?)
-            } else if f == write {
-                if outcome == Outcome::Fail {
-                    continue;
+                NumberedRegisterOp::Read(id(row.value)?)
+            } else if row.f == write {
+                if row.outcome == Outcome::Fail {
+                    return Some(());
                 }
-                NumberedRegisterOp::Write(id(op.argument_word())?)
-            } else if f == cas && has_cas {
-                let (expected, new) = op.argument_pair()?;
-                match (outcome, self.fail_means) {
+                NumberedRegisterOp::Write(id(row.value)?)
+            } else if row.f == cas && has_cas {
+                let (expected, new) = self.ops.pair_of(row.value)?;
+                match (row.outcome, self.fail_means) {
                     (Outcome::Ok | Outcome::Unfinished, _) => NumberedRegisterOp::Cas(id(expected)?, id(new)?),
                     (Outcome::Fail, FailMeans::AnsweredNo) => NumberedRegisterOp::CasRefused(id(expected)?),
-                    (Outcome::Fail, FailMeans::NoEffect) => continue,
+                    (Outcome::Fail, FailMeans::NoEffect) => return Some(()),
                 }
             } else {
                 return None;
             };
-            history.push(RegisterOpAt { op: numbered, call: op.call_index() as u32, ret });
+            history.push(RegisterOpAt { op: numbered, call: row.call, ret });
+            Some(())
+        };
+        if self.are_scattered() {
+            let mut rows = Vec::with_capacity(ROWS);
+            for sources in self.sources.chunks(ROWS) {
+                self.ops.rows(sources, read, &mut rows)?;
+                rows.iter().try_for_each(&mut take)?;
+            }
+        } else {
+            for &source in self.sources {
+                take(&self.ops.row(source, read)?)?;
+            }
         }
         Some(RegisterHistory { ops: history, values: numbers.next as usize })
     }
+
+    /// Whether the operations lie far apart among those of other keys.
+    fn are_scattered(&self) -> bool {
+        match self.sources {
+            [first, .., last] => (last - first) as usize > 16 * self.sources.len(),
+            _ => false,
+        }
+    }
 }
+
+/// How many operations are looked up at a time.
+const ROWS: usize = 512;
 
 /// Words of values to numbers.
 struct Numbers {

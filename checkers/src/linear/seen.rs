@@ -60,7 +60,9 @@ pub(super) struct Seen {
 impl Seen {
     /// For configurations whose `lin` has so many words.
     pub(super) fn new(lin_words: usize) -> Self {
-        Self { young: Generation::default(), old: Generation::default(), lin_words }
+        // Enough for what needs hardly any search.
+        let young = Generation { table: HashTable::with_capacity(28), words: Vec::with_capacity(128) };
+        Self { young, old: Generation::default(), lin_words }
     }
 
     /// How many bytes it holds.

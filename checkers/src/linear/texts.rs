@@ -13,6 +13,9 @@ use crate::{Sym, Value};
 /// A text that nobody observes any more.
 const UNOBSERVED: u32 = 0;
 
+/// No state, no kind.
+const NOTHING: u32 = u32::MAX;
+
 /// What is stored, as far as observed values can tell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
@@ -42,13 +45,18 @@ pub(crate) struct KvStepper {
     texts: Vec<(&'static str, i64)>,
     /// The latest completion that observes nil.
     nil_until: i64,
+    /// Kind -> what it appends, if it does.
+    appended: Vec<Option<&'static [u8]>>,
+    /// A state and a kind of operation, and what has to be appended in that state until that one is possible: asked for
+    /// one choice after the other.
+    rest: (u32, u32, Option<&'static [u8]>),
 }
 
 impl KvStepper {
     /// Numbers the operations of `items`.
     pub(crate) fn new(items: &[Item<KvOp>]) -> (Self, Problem) {
-        let mut kinds: Vec<KvOp> = Vec::new();
-        let mut by_op: FastMap<&KvOp, u32> = FastMap::default();
+        let mut kinds: Vec<KvOp> = Vec::with_capacity(items.len());
+        let mut by_op: FastMap<&KvOp, u32> = FastMap::with_capacity_and_hasher(items.len(), Default::default());
         let mut observed: FastMap<Sym, i64> = FastMap::default();
         let mut nil_until = -1;
         let mut ops = Vec::with_capacity(items.len());
@@ -77,6 +85,11 @@ impl KvStepper {
         };
         let place: Vec<u32> = kinds.iter().map(place).collect();
         let only = vec![None; kinds.len()];
+        let appended = |kind: &KvOp| match kind {
+            KvOp::Append(text) => Some(text.as_str().as_bytes()),
+            _ => None,
+        };
+        let appended = kinds.iter().map(appended).collect();
         let mut by_state: FastMap<State, u32> = FastMap::with_capacity_and_hasher(items.len(), Default::default());
         by_state.insert(State::Unobserved, UNOBSERVED);
         let mut stepper = Self {
@@ -89,6 +102,8 @@ impl KvStepper {
             live_until: vec![-1],
             texts,
             nil_until,
+            appended,
+            rest: (NOTHING, NOTHING, None),
         };
         for kind in 0..stepper.kinds.len() {
             // The empty text is read from an absent key, too.
@@ -217,20 +232,12 @@ impl Stepper for KvStepper {
     const KNOWS_THE_WAY: bool = true;
 
     fn leads(&mut self, state: u32, kind: u32, goal: u32) -> bool {
-        if found(&self.kinds[goal as usize]).is_none() {
-            return true;
+        // The usual case, without looking for the state.
+        if let (Some(more), Some(rest)) = (self.appended[kind as usize], self.rest(state, goal)) {
+            return rest.starts_with(more);
         }
-        let place = self.place[goal as usize];
-        let rest = match (&self.states[state as usize], self.texts.get(place as usize)) {
-            (State::Absent, Some((text, _))) => Some(*text),
-            (State::Text { lo, hi, len }, Some((text, _))) if (*lo..*hi).contains(&place) => text.get(*len as usize..),
-            _ => None,
-        };
-        match (&self.kinds[kind as usize], &self.kinds[goal as usize], rest) {
-            // The usual case, without looking for the state.
-            (KvOp::Append(more), KvOp::Get(_) | KvOp::Cas(..), Some(rest)) => rest.starts_with(more.as_str()),
-            _ => self.step(state, kind).is_some_and(|next| self.leads_to(next, goal)),
-        }
+        found(&self.kinds[goal as usize]).is_none()
+            || self.step(state, kind).is_some_and(|next| self.leads_to(next, goal))
     }
 
     fn starts_over(&self, kind: u32) -> bool {
@@ -239,6 +246,23 @@ impl Stepper for KvStepper {
 }
 
 impl KvStepper {
+    /// What has to be appended in `state` until `goal` finds the text that it needs; `None` when it needs none, or that
+    /// is no way to it.
+    fn rest(&mut self, state: u32, goal: u32) -> Option<&'static [u8]> {
+        if (self.rest.0, self.rest.1) != (state, goal) {
+            let place = self.place[goal as usize];
+            let needs_text = matches!(&self.kinds[goal as usize], KvOp::Get(_) | KvOp::Cas(..));
+            let text = self.texts.get(place as usize).filter(|_| needs_text).map(|(text, _)| text.as_bytes());
+            let rest = match (&self.states[state as usize], text) {
+                (State::Absent, Some(text)) => Some(text),
+                (State::Text { lo, hi, len }, Some(text)) if (*lo..*hi).contains(&place) => text.get(*len as usize..),
+                _ => None,
+            };
+            self.rest = (state, goal, rest);
+        }
+        self.rest.2
+    }
+
     /// Whether appending to `state` may lead to a state in which `goal` is possible.
     fn leads_to(&self, state: u32, goal: u32) -> bool {
         let Some(value) = found(&self.kinds[goal as usize]) else { return true };
