@@ -2,14 +2,15 @@
 
 use super::columns::Columns;
 use super::explain::Rules;
-use super::online::Streamed;
+use super::multi::MultiStepper;
+use super::online::{Bag, Streamed};
 use super::problem::{Budget, Decided, Decision, InternStepper, Item};
 use super::texts::KvStepper;
 use super::values::{RegisterHistory, RegisterStepper};
 use super::{EngineChoice, intervals, search, wgl, zones};
 use crate::model::{
-    Container, ContainerOp, Counter, CounterOp, FailMeans, Kv, KvOp, Lock, LockOp, Model, MultiRegister, Powerset,
-    Register, RegisterOp, Set, SetOp, StepLimits, TooMuch, UnorderedQueue,
+    Container, ContainerOp, Counter, CounterOp, FailMeans, Kv, KvOp, Lock, LockOp, Micro, Model, MultiRegister,
+    Powerset, Register, RegisterOp, Set, SetOp, StepLimits, TooMuch, UnorderedQueue,
 };
 use crate::{HistoryError, Op, Value};
 
@@ -27,7 +28,15 @@ pub(crate) trait Engine: Rules {
     }
 }
 
-impl Engine for MultiRegister {}
+impl Engine for MultiRegister {
+    fn decide(&self, items: &[Item<Vec<Micro>>], budget: &Budget, choice: EngineChoice) -> Decided {
+        if choice == EngineChoice::Wgl {
+            return decide_any(self, items, budget);
+        }
+        let (mut stepper, problem) = MultiStepper::new(self, items);
+        search::decide(&problem, &mut stepper, budget)
+    }
+}
 
 impl Engine for Container {
     fn decide(&self, items: &[Item<ContainerOp>], budget: &Budget, choice: EngineChoice) -> Decided {
@@ -41,7 +50,11 @@ impl Engine for Container {
 
 impl Engine for Powerset<UnorderedQueue> {
     fn decide(&self, items: &[Item<ContainerOp>], budget: &Budget, choice: EngineChoice) -> Decided {
-        decide_first(self, items, budget, choice, || decided_by_intervals(intervals::container(items, None)))
+        if choice == EngineChoice::Wgl {
+            return decide_any(self, items, budget);
+        }
+        // A take without an answer would lead to as many states as there are elements.
+        decide_first(&Bag, items, budget, choice, || decided_by_intervals(intervals::container(items, None)))
     }
 }
 
@@ -64,7 +77,7 @@ impl Engine for Set {
 }
 
 fn decided_by_intervals(decision: Option<Decision>) -> Option<Decided> {
-    decision.map(|decision| Decided { decision, engine: "intervals", configurations: 0, reach: 0 })
+    decision.map(|decision| Decided { decision, engine: "intervals", configurations: 0, reach: 0, is_first: false })
 }
 
 /// What decides without a search where it can, then a search.
@@ -142,7 +155,7 @@ pub(super) fn decide_register(history: &RegisterHistory, budget: &Budget, choice
     if choice == EngineChoice::Auto
         && let Some(decision) = zones::decide(history)
     {
-        return Decided { decision, engine: "zones", configurations: 0, reach: 0 };
+        return Decided { decision, engine: "zones", configurations: 0, reach: 0, is_first: false };
     }
     let (mut stepper, problem) = RegisterStepper::new(history);
     search::decide(&problem, &mut stepper, budget)

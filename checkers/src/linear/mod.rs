@@ -20,6 +20,7 @@ mod explain;
 mod intervals;
 #[cfg(test)]
 mod model_tests;
+mod multi;
 pub mod online;
 mod problem;
 mod search;
@@ -411,15 +412,8 @@ impl<M: Engine> Job<'_, '_, M> {
                     let key = known.map_or_else(key, Ok)?;
                     let all: Vec<_> = sources.iter().filter_map(|&source| self.ops.get(source as usize)).collect();
                     let source = |at: usize| self.ops.get(key.sources[at] as usize);
-                    result.explanation = explain::explain(
-                        self.model,
-                        &result.key,
-                        &key.items,
-                        decided.reach,
-                        source,
-                        &all,
-                        &self.budget,
-                    );
+                    result.explanation =
+                        explain::explain(self.model, &result.key, &key.items, &decided, source, &all, &self.budget);
                 }
                 if let (Some(explanation), Some(timeline)) = (&mut result.explanation, self.timeline) {
                     explanation.prefix_index = u64::from(timeline.index(explanation.prefix_index as u32));

@@ -115,6 +115,8 @@ pub(crate) struct Decided {
     pub(crate) configurations: u64,
     /// An order exists of everything up to this event, without it; 0 where that is not known.
     pub(crate) reach: u32,
+    /// Whether none exists with it.
+    pub(crate) is_first: bool,
 }
 
 /// A model over numbers: states and kinds of operations are small integers.
@@ -146,7 +148,7 @@ pub(crate) trait Stepper {
     }
 
     /// The representative of all states that no operation remaining at `position` can tell from `state`.
-    fn settle(&self, state: u32, _position: u32) -> u32 {
+    fn settle(&mut self, state: u32, _position: u32) -> u32 {
         state
     }
 
@@ -182,6 +184,29 @@ pub(crate) trait Stepper {
     /// Whether an operation of this kind may lead anywhere, whatever [`Stepper::leads`] says.
     fn starts_over(&self, _kind: u32) -> bool {
         true
+    }
+
+    /// Whether an unfinished operation that led to this state may as well not have happened.
+    fn is_pointless(&self, _state: u32) -> bool {
+        false
+    }
+
+    /// Whether `goal` lacks something that is neither there in `state` nor brought about by any of the kinds that may come
+    /// before it. Asked where [`Stepper::KNOWS_THE_WAY`].
+    fn is_beyond(&mut self, _state: u32, _goal: u32, _choices: impl Iterator<Item = u32> + Clone) -> bool {
+        false
+    }
+
+    /// Whether [`Stepper::is_needed_later`] or [`Stepper::loses`] may hold: then a search that fails does not say where.
+    const LOOKS_AHEAD: bool = false;
+
+    /// Whether states have parts: then [`Stepper::loses`] is asked instead of [`Stepper::is_needed_later`].
+    const HAS_PARTS: bool = false;
+
+    /// Whether the step from `before` to `after` takes away what is needed yet, and nothing brings it back: neither what is
+    /// called after `position` nor these kinds, which have not taken effect (`open` ones will).
+    fn loses(&mut self, _before: u32, _after: u32, _position: u32, _open: &[u32], _unfinished: &[u32]) -> bool {
+        false
     }
 
     /// Whether an operation called after `position` is possible in `state` only, while nothing that is called after

@@ -12,11 +12,12 @@
 //!    `is_useless`).
 //! 5. A state that later operations need, and nothing will produce again, is not left; an operation that needs a state
 //!    which no open operation produces cannot be reached. Both need [`Stepper::required`] and `produced`. Where
-//!    operations only add to a state, each has to lead towards what the next return needs ([`Stepper::leads`]).
+//!    operations only add to a state, each has to lead towards what the next return needs ([`Stepper::leads`]). Where
+//!    states have parts, the same holds of each part ([`Stepper::loses`], `is_beyond`).
 //!
 //! Each has an exchange argument: an order that violates it can be turned into one that does not. All of them together
-//! are compared with the reference engine and with brute force in this module's tests. What it does not do: say where
-//! it failed; [`super::explain`] finds that by checking prefixes, because (5) looks ahead.
+//! are compared with the reference engine and with brute force in this module's tests. Where it failed it knows exactly
+//! unless (5) looks ahead; then [`super::explain`] finds that by checking prefixes.
 
 use super::problem::{
     Budget, Decided, Decision, NEVER, NumberedOp, OUT_OF_TIME, Problem, Stepper, Watch, sort_nearly_sorted,
@@ -101,7 +102,11 @@ struct Frame<B> {
 
 /// Decides whether the operations can be ordered.
 pub(crate) fn decide(problem: &Problem, stepper: &mut impl Stepper, budget: &Budget) -> Decided {
-    let timeline = Timeline::new(problem, |kind| stepper.is_read_only(kind));
+    let mut timeline = Timeline::new(problem, |kind| stepper.is_read_only(kind));
+    for (kind, calls) in &mut timeline.unfinished {
+        calls.retain(|&call| !stepper.is_useless(*kind, call));
+    }
+    timeline.unfinished.retain(|(_, calls)| !calls.is_empty());
     match timeline.slots {
         0..=64 => Search::<[u64; 1], _>::new(&timeline, stepper).run(budget),
         65..=128 => Search::<[u64; 2], _>::new(&timeline, stepper).run(budget),
@@ -125,7 +130,8 @@ struct Timeline<'p> {
     reads_end: Vec<usize>,
     /// Per return: how many of `reads` were called since the return before; they are the last ones.
     fresh_reads: Vec<u32>,
-    /// Kinds of unfinished operations that may change something, each with all its calls, first to be called first.
+    /// Kinds of unfinished operations that may change something, each with all its calls, first to be called first; without
+    /// those that are useless from then on.
     unfinished: Vec<(u32, Vec<u32>)>,
 }
 
@@ -229,6 +235,8 @@ struct Search<'s, B, S> {
     /// Untried choices of all frames.
     choices: Vec<Choice>,
     offered: Offered,
+    /// Kinds that have not taken effect, for a moment.
+    waiting: Vec<u32>,
     /// (class, how many unfinished operations of it have been called), sorted by class, of one return after the other.
     available: Vec<(u32, u32)>,
     /// Per return: where its part of `available` is, made on first use.
@@ -248,6 +256,7 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             stack: Vec::with_capacity(16),
             choices: Vec::with_capacity(64),
             offered: Offered::default(),
+            waiting: Vec::new(),
             available: Vec::new(),
             available_at: vec![None; if has_unfinished { timeline.returns.len() } else { 0 }],
             configurations: 0,
@@ -257,7 +266,9 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
 
     fn run(mut self, budget: &Budget) -> Decided {
         let decision = self.decide(budget);
-        Decided { decision, engine: "search", configurations: self.configurations, reach: self.reach }
+        // All that can be done was done: what every configuration waits for is what cannot be.
+        let is_first = decision == Decision::NotLinearizable && !S::LOOKS_AHEAD;
+        Decided { decision, engine: "search", configurations: self.configurations, reach: self.reach, is_first }
     }
 
     fn decide(&mut self, budget: &Budget) -> Decision {
@@ -367,6 +378,11 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             choices.sort_by_key(|choice| !produces(choice));
         }
         if S::KNOWS_THE_WAY {
+            let classes = self.choices[start..].iter().map(|choice| choice.class());
+            if self.stepper.is_beyond(configuration.state, goal, classes) {
+                self.choices.truncate(start);
+                return;
+            }
             self.sort_out_choices(configuration.state, start, goal);
         }
         self.choices[start..].reverse();
@@ -417,7 +433,7 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
         match choice {
             Choice::Finished { op, .. } => configuration.lin.set(self.timeline.slot[op as usize], true),
             // It changed nothing, so it may as well never have happened.
-            Choice::Unfinished { .. } if state == before => return false,
+            Choice::Unfinished { .. } if state == before || self.stepper.is_pointless(state) => return false,
             Choice::Unfinished { class } => spend(&mut configuration.spent, class),
         }
         configuration.state = state;
@@ -432,6 +448,9 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
     fn is_lost(&mut self, configuration: &Configuration<B>, state: u32) -> bool {
         let timeline = self.timeline;
         let position = timeline.position(configuration.next_return);
+        if S::HAS_PARTS {
+            return self.loses_parts(configuration, state, position);
+        }
         if !self.stepper.is_needed_later(state, position) {
             return false;
         }
@@ -444,6 +463,20 @@ impl<'s, B: Bits, S: Stepper> Search<'s, B, S> {
             && !self.available[available].iter().any(|&(class, count)| {
                 self.stepper.produced(class) == Some(state) && count > spent_of(&configuration.spent, class)
             })
+    }
+
+    fn loses_parts(&mut self, configuration: &Configuration<B>, before: u32, position: u32) -> bool {
+        let (timeline, at) = (self.timeline, configuration.next_return);
+        let writes = timeline.writes(at).iter().map(|&op| (timeline.slot[op as usize], timeline.ops[op as usize].kind));
+        let open = writes.chain(timeline.reads(at).iter().copied()).filter(|(slot, _)| !configuration.lin.get(*slot));
+        self.waiting.clear();
+        self.waiting.extend(open.map(|(_, kind)| kind));
+        let open = self.waiting.len();
+        let available = self.available(at);
+        let is_left = |&&(class, count): &&(u32, u32)| count > spent_of(&configuration.spent, class);
+        self.waiting.extend(self.available[available].iter().filter(is_left).map(|(class, _)| *class));
+        let (open, unfinished) = self.waiting.split_at(open);
+        self.stepper.loses(before, configuration.state, position, open, unfinished)
     }
 
     /// Linearizes every open read-only operation whose answer is right.

@@ -50,7 +50,14 @@ pub(crate) struct KvStepper {
     /// A state and a kind of operation, and what has to be appended in that state until that one is possible: asked for
     /// one choice after the other.
     rest: (u32, u32, Option<&'static [u8]>),
+    /// Per kind of unfinished operations: until when somebody may find what it leaves behind.
+    useful_until: Vec<i64>,
+    /// Nothing but texts is stored, and nobody says what a value is not: a text that nobody observes is good for nothing.
+    only_texts: bool,
 }
+
+/// Places in texts that are looked at to find out which unfinished operations may be found, at most.
+const PLACES_MAX: usize = 20_000_000;
 
 impl KvStepper {
     /// Numbers the operations of `items`.
@@ -104,7 +111,11 @@ impl KvStepper {
             nil_until,
             appended,
             rest: (NOTHING, NOTHING, None),
+            useful_until: Vec::new(),
+            only_texts: false,
         };
+        stepper.only_texts = stepper.has_only_texts();
+        stepper.useful_until = stepper.useful_until(items, &ops);
         for kind in 0..stepper.kinds.len() {
             // The empty text is read from an absent key, too.
             if let KvOp::Get(Value::Str(text)) = &stepper.kinds[kind]
@@ -119,6 +130,65 @@ impl KvStepper {
             }
         }
         (stepper, Problem { ops })
+    }
+
+    fn has_only_texts(&self) -> bool {
+        let is_text = |value: &Value| matches!(value, Value::Nil | Value::Str(_));
+        self.kinds.iter().all(|kind| match kind {
+            KvOp::Put(value) | KvOp::Cas(_, value) => is_text(value),
+            KvOp::CasRefused(_) => false,
+            KvOp::Get(_) | KvOp::Append(_) | KvOp::Delete => true,
+        })
+    }
+
+    /// Until when each kind of unfinished operation is useful: without it, an order is as good when nobody observes a text
+    /// that begins with what it stored, or contains what it appended. Where anything but texts is stored, even a text that
+    /// nobody reads may be needed for others to append to.
+    fn useful_until(&self, items: &[Item<KvOp>], ops: &[NumberedOp]) -> Vec<i64> {
+        let mut until = vec![i64::MAX; self.kinds.len()];
+        if !self.only_texts {
+            return until;
+        }
+        let latest = |texts: &[(&str, i64)]| texts.iter().map(|(_, until)| *until).max().unwrap_or(-1);
+        let mut pieces: FastMap<&[u8], i64> = FastMap::default();
+        for (item, op) in items.iter().zip(ops).filter(|(item, _)| !item.is_finished()) {
+            let until = &mut until[op.kind as usize];
+            match &item.op {
+                KvOp::Put(Value::Str(begin)) | KvOp::Cas(_, Value::Str(begin)) => {
+                    let first = self.texts.partition_point(|(text, _)| *text < begin.as_str());
+                    let behind = &self.texts[first..];
+                    let count = behind.partition_point(|(text, _)| text.starts_with(begin.as_str()));
+                    *until = latest(&behind[..count]);
+                }
+                KvOp::Put(_) | KvOp::Delete | KvOp::Cas(..) => *until = latest(&self.texts).max(self.nil_until),
+                KvOp::Append(end) if !end.as_str().is_empty() => {
+                    pieces.insert(end.as_str().as_bytes(), -1);
+                }
+                _ => {}
+            }
+        }
+        let mut lens: Vec<usize> = pieces.keys().map(|piece| piece.len()).collect();
+        lens.sort_unstable();
+        lens.dedup();
+        let places: usize = self.texts.iter().map(|(text, _)| text.len()).sum();
+        if places.saturating_mul(lens.len()) > PLACES_MAX {
+            return until;
+        }
+        for (text, observed_until) in &self.texts {
+            for piece in lens.iter().flat_map(|len| text.as_bytes().windows(*len)) {
+                if let Some(until) = pieces.get_mut(piece) {
+                    *until = (*until).max(*observed_until);
+                }
+            }
+        }
+        for (kind, until) in self.kinds.iter().zip(&mut until) {
+            if let KvOp::Append(end) = kind
+                && let Some(observed_until) = pieces.get(end.as_str().as_bytes())
+            {
+                *until = *observed_until;
+            }
+        }
+        until
     }
 
     fn intern(&mut self, state: State) -> u32 {
@@ -225,8 +295,16 @@ impl Stepper for KvStepper {
         }
     }
 
-    fn settle(&self, state: u32, position: u32) -> u32 {
+    fn settle(&mut self, state: u32, position: u32) -> u32 {
         if self.live_until[state as usize] < i64::from(position) { UNOBSERVED } else { state }
+    }
+
+    fn is_useless(&self, kind: u32, position: u32) -> bool {
+        self.useful_until[kind as usize] < i64::from(position)
+    }
+
+    fn is_pointless(&self, state: u32) -> bool {
+        state == UNOBSERVED && self.only_texts
     }
 
     const KNOWS_THE_WAY: bool = true;

@@ -211,7 +211,7 @@ impl Stepper for RegisterStepper {
         }
     }
 
-    fn settle(&self, state: u32, position: u32) -> u32 {
+    fn settle(&mut self, state: u32, position: u32) -> u32 {
         if self.is_observed(state, position) { state } else { UNOBSERVED }
     }
 
@@ -243,6 +243,8 @@ impl Stepper for RegisterStepper {
             _ => None,
         }
     }
+
+    const LOOKS_AHEAD: bool = true;
 
     fn is_needed_later(&self, state: u32, position: u32) -> bool {
         let uses = &self.uses[state as usize];

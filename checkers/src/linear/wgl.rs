@@ -73,7 +73,7 @@ pub(crate) fn decide(problem: &Problem, stepper: &mut impl Stepper, budget: &Bud
         entries.unlift(i, &ops[i]);
         at = entries.next[2 * i];
     };
-    Decided { decision, engine: "wgl", configurations: steps, reach: 0 }
+    Decided { decision, engine: "wgl", configurations: steps, reach: 0, is_first: false }
 }
 
 impl Entries {

@@ -15,6 +15,9 @@ pub(super) const FEW_MAX: usize = 128;
 /// Nodes of a walk, at most.
 const NODES_MAX: usize = 300_000;
 
+/// One state, at most (bytes): the next one, a set of states, may be so many times as large as there are operations.
+const STATE_BYTES_MAX: usize = 128 << 10;
+
 /// One of a few operations.
 #[derive(Clone, Debug)]
 pub(crate) struct FewOp<O> {
@@ -111,11 +114,8 @@ impl<M: Model> Walker<'_, M> {
         // What can no longer take effect, whether it has or not.
         let mut closed = 0;
         for at in returns {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return End::GaveUp;
-            }
             let called = (0..ops.len()).filter(|&op| ops[op].call < ops[at].ret).fold(0, |mask, op| mask | 1 << op);
-            let Some((with, without)) = self.expand(&level, at, called & !closed) else { return End::GaveUp };
+            let Some((with, without)) = self.expand(&level, at, called & !closed, deadline) else { return End::GaveUp };
             closed |= 1 << at;
             let passed = if ops[at].is_optional { with.into_iter().chain(level).collect() } else { with };
             level = self.distinct(passed, closed);
@@ -128,11 +128,20 @@ impl<M: Model> Walker<'_, M> {
 
     /// From each configuration of a level, everything that leads up to operation `at`: where it has just taken effect,
     /// and where it has not.
-    fn expand(&mut self, level: &[u32], at: usize, allowed: u128) -> Option<(Vec<u32>, Vec<u32>)> {
+    fn expand(
+        &mut self,
+        level: &[u32],
+        at: usize,
+        allowed: u128,
+        deadline: Option<Instant>,
+    ) -> Option<(Vec<u32>, Vec<u32>)> {
         let mut seen: FastMap<(u32, u128), ()> = FastMap::default();
         let (mut with, mut without) = (Vec::new(), Vec::new());
         let mut todo: Vec<u32> = level.iter().rev().copied().collect();
         while let Some(node) = todo.pop() {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return None;
+            }
             let Node { state, done, .. } = self.nodes[node as usize];
             if done >> at & 1 != 0 {
                 with.push(node);
@@ -147,6 +156,9 @@ impl<M: Model> Walker<'_, M> {
                     continue;
                 }
                 let Some(next) = self.model.step(&self.states[state as usize], &self.ops[op].op) else { continue };
+                if self.model.state_bytes(&next) > STATE_BYTES_MAX {
+                    return None;
+                }
                 let next = self.intern(next);
                 // It changed nothing and need not have happened.
                 if next == state && self.ops[op].is_optional && op != at {

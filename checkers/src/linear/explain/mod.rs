@@ -2,17 +2,22 @@
 //!
 //! 1. The shortest prefix of the history without an order, by bisection: a prefix of a linearizable history is
 //!    linearizable, so there is one event from which on no order exists. Operations that end later count as unfinished.
+//!    Where the decision says how far it came, the few operations around that place are tried first ([`mod@near`]): what is
+//!    wrong about them alone says where the prefix ends at the latest, and then one or two decisions are enough.
 //! 2. Operations are left out while no order exists still, by rules that are sound for the model ([`rules`]): had the
 //!    history had an order, so would what is left. What is left is therefore wrong by itself. What has nothing to do with
-//!    the operations around that event goes first, in one step: it is bisection that is slow in long histories.
+//!    the operations around that event goes first, in one step: it is bisection that is slow in long histories. Many that
+//!    contradict each other only together may hide one that needs no other, a little later: it is looked for, too.
 //! 3. When that leaves more than a person reads at a glance: the shortest stretch at its end that is impossible from any
 //!    state, of which operations are made optional one by one ([`scene`]).
 //! 4. The culprit is the operation whose return ends the prefix of what is left. Every order of what is left is walked
 //!    ([`few`]), which tells the last states and why each open operation is blocked in all of them ([`why`]).
 //!
-//! All of this runs under the check's budget and a limit of its own; when time is short the set is only larger.
+//! All of this runs under the check's budget and a limit of its own, of which each step has a share; when time is short the
+//! set is only larger.
 
 mod few;
+mod near;
 mod reduce;
 mod rules;
 mod scene;
@@ -28,11 +33,12 @@ pub(crate) use text::{line, text};
 pub(crate) use trace::Orders;
 
 use super::engines::{Engine, is_impossible};
-use super::problem::{Budget, Item, NEVER};
+use super::problem::{Budget, Decided, Item, NEVER};
 use crate::Op;
 use crate::verdict::Explanation;
+use near::{near, near_alone};
 use reduce::{
-    Numbered, near, shortest_prefix, without_demands, without_droppable, without_labels, without_unobserved_writes,
+    Numbered, shortest_prefix, without_demands, without_droppable, without_labels, without_unobserved_writes,
 };
 use scene::Scene;
 use std::time::{Duration, Instant};
@@ -53,18 +59,18 @@ const SHOWN_MAX: usize = 12;
 /// States named, at most.
 const STATES_MAX: usize = 4;
 
-/// Explains why no order of `items` exists; one does before event `reach`. `source` gives the operation of an item, `all` are those of this key,
-/// failed ones included. `None` when the budget ran out before even a prefix was found.
+/// Explains why no order of `items` exists, as was `decided`. `source` gives the operation of an item, `all`
+/// are those of this key, failed ones included. `None` when the budget ran out before even a prefix was found.
 pub(crate) fn explain<'h, M: Engine>(
     model: &M,
     key: &str,
     items: &[Item<M::Op>],
-    reach: u32,
+    decided: &Decided,
     source: impl Fn(usize) -> Option<Op<'h>>,
     all: &[Op<'h>],
     budget: &Budget,
 ) -> Option<Explanation> {
-    let (left, prefix_index, budget) = reduced(model, items, reach, budget);
+    let (left, prefix_index, budget) = reduced(model, items, decided, budget, TIME_MAX);
     let teller = Teller { model, key, items, source, all };
     match left {
         Left::Scene(scene) => teller.tell(scene, prefix_index, &budget),
@@ -86,19 +92,37 @@ pub(crate) fn longest_orders<M: Engine>(
 }
 
 /// What is left of operations, the event that ends their shortest impossible prefix, and a budget to tell it.
-fn reduced<M: Engine>(model: &M, items: &[Item<M::Op>], reach: u32, budget: &Budget) -> (Left<M>, u32, Budget) {
-    let own = Instant::now() + TIME_MAX;
-    let budget = Budget {
-        deadline: Some(budget.deadline.map_or(own, |deadline| deadline.min(own))),
-        configurations_max: CONFIGURATIONS_MAX,
-        ..*budget
+fn reduced<M: Engine>(
+    model: &M,
+    items: &[Item<M::Op>],
+    &Decided { reach, is_first, .. }: &Decided,
+    budget: &Budget,
+    time_max: Duration,
+) -> (Left<M>, u32, Budget) {
+    let begun = Instant::now();
+    // Each part has a share, so that none is left without.
+    let until = |of: Duration| {
+        let own = begun + of;
+        Budget {
+            deadline: Some(budget.deadline.map_or(own, |deadline| deadline.min(own))),
+            configurations_max: CONFIGURATIONS_MAX,
+            ..*budget
+        }
     };
     let numbered: Vec<(usize, Item<M::Op>)> = items.iter().cloned().enumerate().collect();
-    let (prefix, prefix_index) = shortest_prefix(model, numbered.clone(), reach, &budget);
-    let left = what_is_left(model, &numbered, (prefix, prefix_index), &budget);
+    // What is wrong by itself is so for the whole, too: that tells where the prefix ends at the latest.
+    let close = if reach > 0 && !is_first { near(model, &numbered, reach, &until(time_max / 2)) } else { None };
+    let close = close.map(|close| shortest_prefix(model, close, 0, None, &until(time_max * 3 / 5)));
+    let known = close.as_ref().map(|(_, end)| *end);
+    let (prefix, end) = match is_first {
+        true => (reduce::cut(model, &numbered, reach), reach),
+        false => shortest_prefix(model, numbered.clone(), reach, known, &until(time_max * 2 / 3)),
+    };
+    let close = close.map(|(close, _)| close);
+    let budgets = [until(time_max * 5 / 6), until(time_max)];
+    let left = what_is_left(model, &numbered, (prefix, end), close, &budgets);
     // What was found needs a moment more than what was searched for.
-    let budget = Budget { deadline: budget.deadline.map(|deadline| deadline + TIME_MAX / 5), ..budget };
-    (left, prefix_index, budget)
+    (left, end, until(time_max + time_max / 5))
 }
 
 /// What an explanation consists of.
@@ -115,19 +139,35 @@ fn what_is_left<M: Engine>(
     model: &M,
     whole: &Numbered<M::Op>,
     (prefix, end): (Numbered<M::Op>, u32),
-    budget: &Budget,
+    close: Option<Numbered<M::Op>>,
+    [by_rules, budget]: &[Budget; 2],
 ) -> Left<M> {
     let finished = |items: &Numbered<M::Op>| items.iter().filter(|(_, item)| item.is_finished()).count();
     // What comes after the prefix is not needed, but may make it easier to see.
-    let close = near(model, &prefix, end, budget).or_else(|| near(model, whole, end, budget));
-    let mut labelled = without_labels(model, close.unwrap_or(prefix), budget);
+    let close = close
+        .or_else(|| near(model, &prefix, end, by_rules))
+        .or_else(|| near_alone(model, whole, end, by_rules))
+        .or_else(|| near(model, whole, end, by_rules));
+    let is_prefix = close.is_none();
+    let close = close.unwrap_or(prefix);
+    let of = close.len();
+    let mut labelled = without_labels(model, close, by_rules);
+    if finished(&labelled) > EASY_MAX
+        && let Some(one) = near_alone(model, whole, end, by_rules)
+    {
+        labelled = one;
+    }
     if finished(&labelled) > EASY_MAX {
         let asking = labelled.len();
-        let less = without_demands(model, labelled.clone(), budget);
-        let less = without_labels(model, less, budget);
+        let less = without_demands(model, labelled.clone(), by_rules);
+        let less = without_labels(model, less, by_rules);
         if less.len() < asking {
             labelled = less;
         }
+    }
+    if finished(&labelled) > few::FEW_MAX && (labelled.len() < of || !is_prefix) {
+        // Of what is left the end may be another one, and is found sooner.
+        (labelled, _) = shortest_prefix(model, labelled, 0, None, by_rules);
     }
     let window = |items: &Numbered<M::Op>| {
         let mut scene = Scene::window(model, items, budget)?;
@@ -143,11 +183,11 @@ fn what_is_left<M: Engine>(
             return Left::Alone(at, labelled);
         }
     }
-    let mut closed = without_droppable(model, labelled.clone(), budget);
+    let mut closed = without_droppable(model, labelled.clone(), by_rules);
     // Rules may apply now that did not before.
-    closed = without_labels(model, closed, budget);
-    without_unobserved_writes(model, &mut closed, budget);
-    let (closed, _) = shortest_prefix(model, closed, 0, budget);
+    closed = without_labels(model, closed, by_rules);
+    without_unobserved_writes(model, &mut closed, by_rules);
+    let (closed, _) = shortest_prefix(model, closed, 0, None, by_rules);
     if finished(&closed) <= EASY_MAX {
         return match Scene::from_beginning(model, &closed) {
             Some(scene) => Left::Scene(scene),

@@ -1,24 +1,14 @@
 //! Leaving out what can be left out, by the rules of [`super::rules`].
 
 use super::super::engines::{Engine, is_impossible};
-use super::super::problem::{Budget, Item, NEVER};
+use super::super::problem::{Budget, FastMap, Item, NEVER};
 use super::rules::Labels;
 use crate::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Instant;
 
 /// Sets larger than this are not thinned out write by write.
 const SINGLES_MAX: usize = 400;
-
-/// The smallest and the largest neighbourhood that is tried alone (operations).
-const NEAR_MIN: usize = 8;
-const NEAR_MAX: usize = 256;
-
-/// What belongs to a neighbourhood, at most (operations).
-const NEAR_ITEMS_MAX: usize = 4000;
-
-/// Configurations of one such try.
-const NEAR_CONFIGURATIONS_MAX: u64 = 20_000;
 
 /// Operations with their places among all of the key.
 pub(super) type Numbered<O> = Vec<(usize, Item<O>)>;
@@ -38,7 +28,21 @@ pub(super) fn cut<M: Engine>(model: &M, items: &Numbered<M::Op>, end: u32) -> Nu
     prefix
 }
 
-fn plain<O: Clone>(items: &Numbered<O>) -> Vec<Item<O>> {
+/// The same as it was known at the time: without answers that came later, where engines do better without.
+pub(super) fn known_at<M: Engine>(model: &M, items: &Numbered<M::Op>, end: u32) -> Vec<Item<M::Op>> {
+    let mut prefix = cut(model, items, end);
+    let mut all = items.iter();
+    for (at, item) in &mut prefix {
+        // Both are in the same order.
+        let is_later = all.find(|(other, _)| other == at).is_some_and(|(_, whole)| whole.is_finished());
+        if is_later && !item.is_finished() {
+            item.op = model.unanswered(&item.op);
+        }
+    }
+    prefix.into_iter().map(|(_, item)| item).collect()
+}
+
+pub(super) fn plain<O: Clone>(items: &Numbered<O>) -> Vec<Item<O>> {
     items.iter().map(|(_, item)| item.clone()).collect()
 }
 
@@ -47,34 +51,38 @@ pub(super) fn is_over(budget: &Budget) -> bool {
 }
 
 /// The shortest prefix that is impossible for certain, and the event that ends it. Everything before event `reach` is
-/// known to have an order.
+/// known to have an order, and everything up to event `known` to have none, where there is such an event.
 pub(super) fn shortest_prefix<M: Engine>(
     model: &M,
     items: Numbered<M::Op>,
     reach: u32,
+    known: Option<u32>,
     budget: &Budget,
 ) -> (Numbered<M::Op>, u32) {
-    let mut ends: Vec<u32> =
-        items.iter().map(|(_, item)| item.ret).filter(|&ret| ret != NEVER && ret >= reach).collect();
+    let is_between = |ret: &u32| *ret != NEVER && *ret >= reach && known.is_none_or(|known| *ret <= known);
+    let mut ends: Vec<u32> = items.iter().map(|(_, item)| item.ret).filter(is_between).collect();
     ends.sort_unstable();
-    let is_possible = |end: &u32| !is_impossible(model, &plain(&cut(model, &items, *end)), budget);
-    // Where a search went no further it will hardly be far: steps that double, then bisection.
+    // The whole is impossible; where the budget says otherwise, the last return is the end.
+    let Some(mut to) = ends.len().checked_sub(1) else { return (items, 0) };
     let mut from = 0;
-    let mut to = ends.len();
-    let mut step = if reach > 0 { 1 } else { to };
-    while from + step < to {
-        if is_possible(&ends[from + step - 1]) {
-            from += step;
-            step *= 2;
+    let is_possible = |at: usize| !is_impossible(model, &known_at(model, &items, ends[at]), budget);
+    // What is known by a few operations is mostly the first that is wrong, and where a search went no further it will
+    // hardly be far: steps that double, then bisection.
+    if known.is_some() && from < to {
+        if is_possible(to - 1) { from = to } else { to -= 1 }
+    }
+    let mut step = if reach > 0 { 1 } else { ends.len() };
+    while from < to && !is_over(budget) {
+        let at = if from + step <= (from + to) / 2 { from + step - 1 } else { (from + to) / 2 };
+        if is_possible(at) {
+            from = at + 1;
+            step = step.saturating_mul(2);
         } else {
             // That one is known.
-            to = from + step - 1;
+            (to, step) = (at, ends.len());
         }
     }
-    let at = from + ends[from..to].partition_point(is_possible);
-    // The whole is impossible; where the budget says otherwise, the last return is the end.
-    let Some(&end) = ends.get(at).or(ends.last()) else { return (items, 0) };
-    (cut(model, &items, end), end)
+    (cut(model, &items, ends[to]), ends[to])
 }
 
 /// What can be left out together.
@@ -166,10 +174,9 @@ impl Units {
                 Some(items.iter().filter_map(rest).collect())
             }
             Self::Demands(places) => {
-                let less: HashSet<usize> = places[from..to].iter().copied().collect();
+                let asking: HashSet<usize> = places[from..to].iter().copied().collect();
                 let rest = |(at, item): &(usize, Item<M::Op>)| {
-                    let weaker = if less.contains(at) { model.weaker(&item.op) } else { None };
-                    (*at, Item { op: weaker.unwrap_or_else(|| item.op.clone()), ..*item })
+                    (*at, if asking.contains(at) { less(model, item) } else { item.clone() })
                 };
                 Some(items.iter().map(rest).collect())
             }
@@ -177,40 +184,9 @@ impl Units {
     }
 }
 
-/// Leaves out, in one step, all that has nothing to do with the operations around event `center`: what contradicts each
-/// other is often close together, and a few operations are decided at once however long the history is. `None` where that
-/// does not help.
-pub(super) fn near<M: Engine>(
-    model: &M,
-    items: &Numbered<M::Op>,
-    center: u32,
-    budget: &Budget,
-) -> Option<Numbered<M::Op>> {
-    let end = |item: &Item<M::Op>| if item.is_finished() { item.ret } else { item.call };
-    let mut closest: Vec<(u32, usize)> = items.iter().map(|(at, item)| (end(item).abs_diff(center), *at)).collect();
-    closest.sort_unstable();
-    let budget = Budget { configurations_max: NEAR_CONFIGURATIONS_MAX, ..*budget };
-    let weaker: Numbered<M::Op> = items
-        .iter()
-        .map(|(at, item)| {
-            let op = model.weaker(&item.op).unwrap_or_else(|| item.op.clone());
-            (*at, Item { op, ..*item })
-        })
-        .collect();
-    let variants = [items, &weaker].map(|items| (items, Units::labelled(model, items)));
-    let mut width = NEAR_MIN;
-    while width <= NEAR_MAX.min(closest.len()) && !is_over(&budget) {
-        let close: HashSet<usize> = closest[..width].iter().map(|(_, at)| *at).collect();
-        for (items, units) in variants.iter().filter(|(_, units)| units.len() > 0) {
-            let rest = without_useless(model, units.only(model, items, &close));
-            // What is tied to too much is decided too slowly.
-            if rest.len() <= NEAR_ITEMS_MAX && is_impossible(model, &plain(&rest), &budget) {
-                return Some(rest);
-            }
-        }
-        width *= 2;
-    }
-    None
+/// An operation that asks for less, where there is one.
+pub(super) fn less<M: Engine>(model: &M, item: &Item<M::Op>) -> Item<M::Op> {
+    Item { op: model.weaker(&item.op).unwrap_or_else(|| item.op.clone()), ..*item }
 }
 
 /// Without the unfinished operations whose effect no other operation can find: an order in which one takes effect is as
@@ -245,7 +221,7 @@ pub(super) fn without_demands<M: Engine>(model: &M, items: Numbered<M::Op>, budg
     thin(model, items, budget, Units::demands)
 }
 
-fn thin<M: Engine>(
+pub(super) fn thin<M: Engine>(
     model: &M,
     mut items: Numbered<M::Op>,
     budget: &Budget,
@@ -273,7 +249,7 @@ fn thin<M: Engine>(
 
 /// Operations that are tied by their labels, each with all others.
 fn tied<O>(items: &Numbered<O>, labels: Vec<Vec<Value>>) -> Vec<Vec<usize>> {
-    let mut ids: HashMap<Value, usize> = HashMap::new();
+    let mut ids: FastMap<Value, usize> = FastMap::default();
     let mut parent: Vec<usize> = Vec::new();
     let mut first: Vec<(usize, usize)> = Vec::new();
     for ((at, _), labels) in items.iter().zip(labels) {
@@ -291,7 +267,7 @@ fn tied<O>(items: &Numbered<O>, labels: Vec<Vec<Value>>) -> Vec<Vec<usize>> {
         }
         first.push((*at, one));
     }
-    let mut units: HashMap<usize, usize> = HashMap::new();
+    let mut units: FastMap<usize, usize> = FastMap::default();
     let mut list: Vec<Vec<usize>> = Vec::new();
     for (at, label) in first {
         let unit = *units.entry(root(&mut parent, label)).or_insert_with(|| {

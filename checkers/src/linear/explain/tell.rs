@@ -115,7 +115,7 @@ impl<'h, M: Engine, S: Fn(usize) -> Option<Op<'h>>> Teller<'_, 'h, M, S> {
         prefix_index: u32,
         budget: &Budget,
     ) -> Option<Explanation> {
-        let (items, end) = shortest_prefix(model, items, 0, budget);
+        let (items, end) = shortest_prefix(model, items, 0, None, budget);
         let culprit = self.items.iter().position(|item| item.ret == end)?;
         let mut ops = Vec::new();
         let mut lines = Vec::new();

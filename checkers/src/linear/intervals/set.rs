@@ -4,7 +4,8 @@
 //! as long as nothing is ever removed, the set only grows: an element comes at some moment between the first call of an
 //! `add` of it and the first answer of one, reads must contain each other, and what the smaller one lacks and the
 //! larger one has came in between. Placing everything as early as possible, read after read, finds an order if there is
-//! one. `None` where something is removed and everything is read.
+//! one. Where something is removed and everything is read, an element that is wrong by itself decides, too; otherwise
+//! `None`.
 
 use super::super::problem::{Budget, Decided, Decision, FastMap, Item};
 use super::super::values::{INITIAL, NumberedRegisterOp, RegisterHistory, RegisterOpAt, UNOBSERVED};
@@ -13,42 +14,73 @@ use super::Window;
 use crate::Value;
 use crate::model::SetOp;
 
+/// What reads say of single elements, at most: more is left to the search.
+const ANSWERS_MAX: usize = 4_000_000;
+
 /// Decides, or returns `None` where elements depend on each other in ways that only a search can follow.
 pub(crate) fn decide(items: &[Item<SetOp>], budget: &Budget) -> Option<Decided> {
-    let reads_all = items.iter().any(|item| matches!(item.op, SetOp::Read(_)));
+    let reads_all = items.iter().filter(|item| matches!(item.op, SetOp::Read(_))).count();
     let removes = items.iter().any(|item| matches!(item.op, SetOp::Remove(_)));
-    if !reads_all {
+    if reads_all == 0 {
         return Some(each_alone(items, budget));
     }
     if removes {
-        return None;
+        let mut known: FastMap<&Value, ()> = FastMap::default();
+        for item in items {
+            match &item.op {
+                SetOp::Add(value) | SetOp::Remove(value) | SetOp::Contains(value, _) => drop(known.insert(value, ())),
+                SetOp::Read(all) => known.extend(all.iter().map(|value| (value, ()))),
+            }
+        }
+        // What is wrong about one element is wrong.
+        let is_small = reads_all.saturating_mul(known.len()) <= ANSWERS_MAX;
+        return is_small.then(|| each_alone(items, budget)).filter(|alone| alone.decision == Decision::NotLinearizable);
     }
     let decision = if grows(items) { Decision::Linearizable } else { Decision::NotLinearizable };
-    Some(Decided { decision, engine: "intervals", configurations: 0, reach: 0 })
+    Some(Decided { decision, engine: "intervals", configurations: 0, reach: 0, is_first: false })
 }
 
 /// What a register holds whose element is there; otherwise it holds the initial value.
 const THERE: u32 = UNOBSERVED + 1;
 
-/// Every element as a register.
+/// Every element as a register: what reads of everything say of it, too.
 fn each_alone(items: &[Item<SetOp>], budget: &Budget) -> Decided {
     let mut by_value: FastMap<&Value, u32> = FastMap::default();
     // (element, register operation), then by element.
     let mut ops: Vec<(u32, RegisterOpAt)> = Vec::with_capacity(items.len());
     for item in items {
         let there = |is_there: bool| if is_there { THERE } else { INITIAL };
+        let mut number = |value| {
+            let next = by_value.len() as u32;
+            *by_value.entry(value).or_insert(next)
+        };
         let (value, op) = match &item.op {
             SetOp::Add(value) => (value, NumberedRegisterOp::Write(there(true))),
             SetOp::Remove(value) => (value, NumberedRegisterOp::Write(there(false))),
             SetOp::Contains(value, answer) => (value, NumberedRegisterOp::Read(there(*answer))),
-            SetOp::Read(_) => continue,
+            SetOp::Read(all) => {
+                for value in all {
+                    number(value);
+                }
+                continue;
+            }
         };
-        let next = by_value.len() as u32;
-        let element = *by_value.entry(value).or_insert(next);
-        ops.push((element, RegisterOpAt { op, call: item.call, ret: item.ret }));
+        ops.push((number(value), RegisterOpAt { op, call: item.call, ret: item.ret }));
+    }
+    let mut is_there = vec![false; by_value.len()];
+    for item in items {
+        let SetOp::Read(all) = &item.op else { continue };
+        is_there.fill(false);
+        all.iter().for_each(|value| is_there[by_value[value] as usize] = true);
+        let read = |is_there: bool| NumberedRegisterOp::Read(if is_there { THERE } else { INITIAL });
+        let answers = is_there.iter().enumerate();
+        ops.extend(answers.map(|(element, is_there)| {
+            (element as u32, RegisterOpAt { op: read(*is_there), call: item.call, ret: item.ret })
+        }));
     }
     ops.sort_by_key(|(element, _)| *element);
-    let mut decided = Decided { decision: Decision::Linearizable, engine: "intervals", configurations: 0, reach: 0 };
+    let mut decided =
+        Decided { decision: Decision::Linearizable, engine: "intervals", configurations: 0, reach: 0, is_first: false };
     let mut of_one = RegisterHistory { ops: Vec::new(), values: THERE as usize + 1 };
     for chunk in ops.chunk_by(|(a, _), (b, _)| a == b) {
         of_one.ops.clear();

@@ -20,7 +20,7 @@ const ELEMENT_BYTES: u64 = 64;
 
 /// [`UnorderedQueue`], deterministic.
 #[derive(Clone, Copy)]
-pub(super) struct Bag;
+pub(in crate::linear) struct Bag;
 
 /// Elements that came between two takes without an answer.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ struct Layer {
 /// What is in it: layer 0 came before the first take without an answer that still matters, and so on; the last one
 /// came after all of them.
 #[derive(Clone, Debug)]
-pub(super) struct Layers(Vec<Layer>);
+pub(in crate::linear) struct Layers(Vec<Layer>);
 
 impl PartialEq for Layers {
     fn eq(&self, other: &Self) -> bool {

@@ -54,7 +54,7 @@ use super::engines::Own;
 use crate::model::{Container, Counter, FailMeans, Kv, Lock, Model, ModelKind, MultiRegister, Order, Register};
 use crate::verdict::{CheckResult, OpLine, seconds};
 use crate::{Event, HistoryError, Value};
-use bag::Bag;
+pub(super) use bag::Bag;
 use fifo::LazyQueue;
 use front::{Feed, Front};
 use persistent::{SharedContainer, SharedSet};

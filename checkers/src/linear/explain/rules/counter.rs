@@ -1,6 +1,7 @@
 //! Counters.
 
 use super::Rules;
+use crate::Value;
 use crate::linear::explain::few::FewOp;
 use crate::model::{Counter, CounterOp};
 
@@ -22,6 +23,10 @@ impl Rules for Counter {
 
     fn unanswered(&self, op: &CounterOp) -> CounterOp {
         if let CounterOp::FetchAdd(n, _) = *op { CounterOp::Add(n) } else { op.clone() }
+    }
+
+    fn restricted_text(&self, op: &CounterOp, _: &[Value]) -> String {
+        if let CounterOp::Add(n) = op { format!("fetch-add {n}, answered later") } else { format!("{op:?}") }
     }
 
     fn bound(&self, ops: &[&CounterOp]) -> Option<String> {

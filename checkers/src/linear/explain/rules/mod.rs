@@ -13,7 +13,7 @@
 //! | locks | an acquire with the release that ends it | the lock is only held less |
 //! | register, kv | what a `cas` found: it is taken for a write | a write is possible wherever the `cas` is |
 //! | register, kv, unordered queue | unfinished operations whose effect nobody finds | an order in which one takes effect is as good without it |
-//! | counter, kv with `append`, register | all that is over at some moment, when the rest is impossible *from any state* | one of these states was the true one |
+//! | counter, kv, register, set | all that is over at some moment, when the rest is impossible *from any state* | one of these states was the true one |
 //!
 //! Where no rule applies, an operation may be made optional instead: it may take effect or not. That makes more orders
 //! possible, never fewer, so it is sound for every model.

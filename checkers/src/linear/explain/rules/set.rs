@@ -2,12 +2,16 @@
 
 use super::{Labels, Rules, contents};
 use crate::Value;
+use crate::linear::explain::few::FewOp;
 use crate::linear::problem::Item;
 use crate::model::{Set, SetOp};
 use std::collections::BTreeSet;
 
 /// Elements named in a text, at most.
 const NAMED_MAX: usize = 6;
+
+/// Elements of which every choice is tried, at most.
+const ELEMENTS_MAX: usize = 6;
 
 impl Rules for Set {
     fn labels(&self, items: &[Item<SetOp>]) -> Labels {
@@ -29,6 +33,22 @@ impl Rules for Set {
             SetOp::Add(value) | SetOp::Remove(value) | SetOp::Contains(value, _) => stays(value).then(|| op.clone()),
             SetOp::Read(all) => Some(SetOp::Read(all.iter().filter(|value| stays(value)).cloned().collect())),
         }
+    }
+
+    /// Any choice of the few elements that are spoken of: no other one comes or goes.
+    fn any_state(&self, ops: &mut [FewOp<SetOp>]) -> Option<Vec<BTreeSet<Value>>> {
+        let mut elements: BTreeSet<&Value> = BTreeSet::new();
+        for op in ops.iter() {
+            match &op.op {
+                SetOp::Add(value) | SetOp::Remove(value) | SetOp::Contains(value, _) => drop(elements.insert(value)),
+                SetOp::Read(all) => elements.extend(all),
+            }
+        }
+        let chosen = |choice: usize| {
+            let is_chosen = |(at, _): &(usize, &&Value)| choice >> at & 1 != 0;
+            elements.iter().enumerate().filter(is_chosen).map(|(_, value)| (*value).clone()).collect()
+        };
+        (elements.len() <= ELEMENTS_MAX).then(|| (0..1 << elements.len()).map(chosen).collect())
     }
 
     fn subject(&self) -> &'static str {
