@@ -69,6 +69,12 @@ impl Victims {
                 return Ok(Self::Beyond(nodes));
             }
         }
+        if claimed == 0 && !section.is_describing() {
+            return Err(section.error(
+                "the target does not claim to survive damage to any of its copies; to do it all the same, say \
+                 `beyond: true` and which `nodes`",
+            ));
+        }
         if copies == 0 || copies > claimed {
             return Err(section.error(format!(
                 "of {count} copies a target claims to survive damage to at most {claimed}, not {copies}; to do more, say \

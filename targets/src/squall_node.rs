@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use squall_agent::protocol::{Request, StartProcess};
 use squall_checkers::{Sym, Value};
 use squall_harness::config::{ConfigError, Section};
-use squall_harness::target::Change;
+use squall_harness::target::{Change, Claims, Survives};
 use squall_harness::{Client, ClientFactory, Cluster, Kind, Node, Op, Outcome, Target};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -110,6 +110,12 @@ impl SquallNode {
 impl Target for SquallNode {
     fn name(&self) -> &'static str {
         "squall-node"
+    }
+
+    /// Raft counts on what a majority has synced: a node that has forgotten an entry, or its vote, may help to elect a
+    /// leader that lacks what was acknowledged. One is enough.
+    fn claims(&self) -> Claims {
+        Claims { crashes: Survives::All, lost_data: Survives::Nothing }
     }
 
     async fn install(&self, _: &Cluster, node: &Node) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 use squall_agent::protocol::{Reply, Request, StartProcess};
 use squall_harness::cluster::Network;
 use squall_harness::config::{ConfigError, Section};
-use squall_harness::target::Change;
+use squall_harness::target::{Change, Claims, Survives};
 use squall_harness::{Client, ClientFactory, Cluster, Kind, Node, Target};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -189,6 +189,12 @@ async fn run(node: &Node, argv: &[&str]) -> anyhow::Result<(Option<i32>, String)
 impl Target for Etcd {
     fn name(&self) -> &'static str {
         "etcd"
+    }
+
+    /// Raft counts on what a majority has synced: a node that has forgotten an entry, or its vote, may help to elect a
+    /// leader that lacks what was acknowledged. One is enough.
+    fn claims(&self) -> Claims {
+        Claims { crashes: Survives::All, lost_data: Survives::Nothing }
     }
 
     async fn install(&self, cluster: &Cluster, node: &Node) -> anyhow::Result<()> {

@@ -8,6 +8,10 @@
 //! is one damaged frame at the end, and cut off. Damage with a good frame behind it cannot come from a torn write, so the
 //! log is refused then: silently forgetting what was promised is the one thing that storage must not do.
 //!
+//! After a failed fsync the node stops. What it reads when it comes back may then be in the page cache only, as clean
+//! pages that no later fsync writes ("Can Applications Recover from fsync Failures?", Rebello et al., ATC 2020): the frames
+//! of the last sync, all others were synced before. They are written once more before anything follows them.
+//!
 //! What it cannot do: tell a last frame that rotted after it was synced from one that was torn.
 
 use crate::bug::{Bug, Bugs};
@@ -129,30 +133,47 @@ impl Frames {
     }
 }
 
-/// All records of a log, and how many bytes of it are good.
+/// What is in a log.
+#[derive(Debug, PartialEq)]
+struct Scanned {
+    records: Vec<Record>,
+    /// So many bytes are good.
+    good: usize,
+    /// Where the frames of the last sync begin.
+    last_sync: usize,
+}
+
+/// Reads a whole log.
 ///
 /// # Errors
 /// When there is damage that is no torn end.
-fn scan(path: &Path, bytes: &[u8], bugs: &Bugs) -> Result<(Vec<Record>, usize), WalError> {
+fn scan(path: &Path, bytes: &[u8], bugs: &Bugs) -> Result<Scanned, WalError> {
     let mut records = Vec::new();
-    let mut at = 0;
+    let (mut at, mut last_sync) = (0, 0);
+    let mut goes_on = false;
     while let Some((frame, len)) = parse(&bytes[at..], bugs) {
         records.extend(frame);
+        if !goes_on {
+            last_sync = at;
+        }
+        // Only what is full is followed by more of the same sync.
+        goes_on = len > FRAME_LEN_FULL;
         at += len;
     }
+    let scanned = Scanned { records, good: at, last_sync };
     if bugs.has(Bug::TornTail) {
-        return Ok((records, at));
+        return Ok(scanned);
     }
     for good in at + 1..bytes.len() {
         if parse(&bytes[good..], bugs).is_some() {
             return Err(WalError::Damaged { path: path.to_owned(), offset: at, good });
         }
     }
-    Ok((records, at))
+    Ok(scanned)
 }
 
 impl Wal {
-    /// Opens the log at `path`, cuts off a torn end and returns what it holds.
+    /// Opens the log at `path`, cuts off a torn end, makes the rest durable and returns what it holds.
     ///
     /// # Errors
     /// See [`WalError`].
@@ -161,14 +182,19 @@ impl Wal {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io)?;
-        let (records, good) = scan(path, &bytes, bugs)?;
+        let Scanned { records, good, last_sync } = scan(path, &bytes, bugs)?;
         if good < bytes.len() && !bugs.has(Bug::TornTail) {
             file.set_len(good as u64).map_err(io)?;
-            file.sync_all().map_err(io)?;
         }
-        file.seek(SeekFrom::End(0)).map_err(io)?;
-        let wal = Self { file, path: path.to_owned(), pending: Frames::default(), bugs: bugs.clone(), full: false };
-        Ok((wal, records, bytes.len() - good))
+        file.seek(SeekFrom::Start(last_sync as u64)).map_err(io)?;
+        file.write_all(&bytes[last_sync..good]).map_err(io)?;
+        file.sync_all().map_err(io)?;
+        Ok((Self::at_end(file, path, bugs)?, records, bytes.len() - good))
+    }
+
+    fn at_end(mut file: File, path: &Path, bugs: &Bugs) -> Result<Self, WalError> {
+        file.seek(SeekFrom::End(0)).map_err(|error| WalError::Io { path: path.to_owned(), error })?;
+        Ok(Self { file, path: path.to_owned(), pending: Frames::default(), bugs: bugs.clone(), full: false })
     }
 
     fn io(&self) -> impl Fn(io::Error) -> WalError + use<> {
@@ -220,7 +246,7 @@ impl Wal {
         records.iter().try_for_each(|record| frames.push(record)).map_err(io)?;
         frames.seal();
         super::write_whole(path, &frames.bytes, bugs).map_err(io)?;
-        Ok(Self::open(path, bugs)?.0)
+        Self::at_end(OpenOptions::new().write(true).open(path).map_err(io)?, path, bugs)
     }
 }
 
@@ -250,12 +276,12 @@ mod tests {
     fn cut_anywhere_it_holds_a_prefix() {
         let bytes = bytes();
         for len in 0..=bytes.len() {
-            let (found, good) = scan(Path::new("wal"), &bytes[..len], &Bugs::default()).unwrap();
-            assert_eq!(found, records()[..found.len()]);
-            assert_ne!(found.len(), 1, "a frame is there as a whole or not at all");
-            assert!(good <= len);
+            let found = scan(Path::new("wal"), &bytes[..len], &Bugs::default()).unwrap();
+            assert_eq!(found.records, records()[..found.records.len()]);
+            assert_ne!(found.records.len(), 1, "a frame is there as a whole or not at all");
+            assert!(found.last_sync <= found.good && found.good <= len);
         }
-        assert_eq!(scan(Path::new("wal"), &bytes, &Bugs::default()).unwrap().0, records());
+        assert_eq!(scan(Path::new("wal"), &bytes, &Bugs::default()).unwrap().records, records());
     }
 
     #[test]
@@ -272,9 +298,9 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             match scan(Path::new("wal"), &damaged, &Bugs::default()) {
                 // Damage in the last frame looks like a torn write.
-                Ok((found, _)) => {
+                Ok(found) => {
                     assert!(bit / 8 >= last, "bit {bit}");
-                    assert_eq!(found, records()[..3]);
+                    assert_eq!(found.records, records()[..3]);
                 }
                 Err(WalError::Damaged { .. }) => assert!(bit / 8 < last, "bit {bit}"),
                 Err(error) => panic!("{error}"),
@@ -301,7 +327,7 @@ mod tests {
                 }
                 assert_eq!(
                     scan(Path::new("wal"), &torn, &Bugs::default()).unwrap(),
-                    (records()[..1].to_vec(), durable)
+                    Scanned { records: records()[..1].to_vec(), good: durable, last_sync: 0 }
                 );
             }
         }
@@ -314,8 +340,15 @@ mod tests {
         let data: Arc<str> = Arc::from("x".repeat(FRAME_LEN_FULL / 3));
         let records: Vec<Record> =
             (1..=8).map(|index| Record::Entry(Entry { index, term: 1, data: data.clone() })).collect();
-        Wal::rewrite(&path, &records, &Bugs::default()).unwrap();
+        let mut wal = Wal::rewrite(&path, &records, &Bugs::default()).unwrap();
         assert!(Wal::open(&path, &Bugs::default()).unwrap().1 == records);
+        // All of it is one sync, and what comes next is another.
+        let scanned = || scan(&path, &std::fs::read(&path).unwrap(), &Bugs::default()).unwrap();
+        let long = scanned();
+        assert_eq!(long.last_sync, 0);
+        wal.append(&Record::Hard(HardState::default())).unwrap();
+        wal.sync().unwrap();
+        assert_eq!(scanned().last_sync, long.good);
     }
 
     #[test]
