@@ -102,6 +102,19 @@ impl Aim {
         Ok(Self { nodes, rule })
     }
 
+    /// All files of some nodes: reads the key `nodes`.
+    pub(crate) fn whole(
+        section: &mut Section,
+        context: &PlanContext<'_>,
+        ops: &[DiskOp],
+        effect: Impairment,
+    ) -> Result<Self, ConfigError> {
+        let nodes = Selector::read(section, context, "one")?;
+        let rule = Rule { ops: ops.to_vec(), path: "**".to_owned(), when: When::Always, effect, seed: 0 };
+        rule.check().map_err(|why| section.error(why))?;
+        Ok(Self { nodes, rule })
+    }
+
     /// A maker of steps.
     pub(crate) fn make(self, planned: fn(Impaired) -> Planned) -> Make {
         Box::new(move |_, rng| {

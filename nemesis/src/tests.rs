@@ -281,6 +281,11 @@ fn mistakes_are_named() {
         ("nemesis: [ { clock-strobe: { period: 1ms } } ]", "`period` must be from 10ms to 2s"),
         ("nemesis: [ { clock-drift: { rate: -0.1 } } ]", "`rate` must be from 0.00001 to 10"),
         ("nemesis: [ { clock-drift: { rate: 2 } } ]", "use clock-freeze, `direction: ahead`, or less than 1"),
+        ("nemesis: [ { cpu-limit: { share: 0 } } ]", "`share` must be from 0.01 to 64 processors, not 0"),
+        ("nemesis: [ { memory-limit: { more_mb: 0 } } ]", "at least 1 MiB more than there is now, not 0 bytes"),
+        ("nemesis: [ { fd-limit: { left: -1 } } ]", "left"),
+        ("nemesis: [ { disk-rate: { kb_per_s: 0 } } ]", "at least 1000 bytes a second"),
+        ("nemesis: [ { disk-full: { left_kb: many } } ]", "left_kb"),
         ("nemesis: { pause: 1 }", "`nemesis` must be a list of faults"),
     ];
     for (yaml, expected) in table {

@@ -132,6 +132,21 @@ impl Lab<'_> {
         Ok(starts)
     }
 
+    /// The lines that the target of a node prints within so many seconds; when there are none at all, those of the next
+    /// period, up to `tries` of them.
+    pub(crate) async fn lines_within(&self, node: usize, seconds: f64, tries: u32) -> anyhow::Result<Vec<String>> {
+        let log = self.target.logs().concat();
+        for _ in 0..tries.max(1) {
+            let printed =
+                self.shell(node, &format!("a=$(wc -l <{log}); sleep {seconds}; tail -n +$((a+1)) {log}")).await?;
+            let lines: Vec<String> = printed.stdout.lines().map(str::to_owned).collect();
+            if !lines.is_empty() {
+                return Ok(lines);
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// Whether the targets of these nodes live and print lines: their states in `/proc`, and how many lines their logs grew
     /// by in half a second, or longer while no fault is in force and they have not grown enough. The numbers are the latter,
     /// a node each.

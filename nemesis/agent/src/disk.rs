@@ -231,6 +231,17 @@ pub enum Impairment {
     Misdirect,
     /// One bit of every page that is read is another one, always the same, on the disk it is right.
     Rot,
+    /// What is read and written passes at this rate, all of it together.
+    Rate {
+        /// At least 1000.
+        bytes_per_s: u64,
+    },
+    /// There is only so much room left: what takes more fails with ENOSPC, and what is deleted makes room again. A file takes
+    /// its length in blocks of 4 KiB, holes included, and a directory one of them.
+    Full {
+        /// When the rule begins to be in force (bytes).
+        left: u64,
+    },
 }
 
 /// A rule for a disk.
@@ -269,6 +280,9 @@ impl Rule {
         match self.when {
             When::Probability(p) if !(0.0..=1.0).contains(&p) => Err(format!("{p} is no probability: use 0 to 1")),
             When::Nth(0) => Err("the first operation is number 1".to_owned()),
+            _ if matches!(self.effect, Impairment::Rate { bytes_per_s: ..1000 }) => {
+                Err("a disk passes at least 1000 bytes a second: for nothing at all there is `disk-hang`".to_owned())
+            }
             _ if self.ops.is_empty() => Err("a rule for no operation hits nothing".to_owned()),
             _ => Ok(()),
         }

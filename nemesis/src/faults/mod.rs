@@ -11,13 +11,17 @@ pub mod clock_freeze;
 pub mod clock_strobe;
 pub mod clog;
 pub mod corrupt;
+pub mod cpu_limit;
 pub mod crash_loop;
 pub mod damage;
 pub mod delay;
 pub mod disk_error;
+pub mod disk_full;
 pub mod disk_hang;
+pub mod disk_rate;
 pub mod disk_slow;
 pub mod duplicate;
+pub mod fd_limit;
 pub mod fsync_error;
 pub mod impaired;
 mod impaired_trial;
@@ -25,9 +29,12 @@ pub mod kill;
 pub mod kill_in_recovery;
 pub mod kill_in_startup;
 pub mod loss;
+pub mod memory_limit;
 pub mod misdirect;
+pub mod oom_kill;
 pub mod partition;
 pub mod pause;
+pub mod pid_limit;
 pub mod power_cut;
 pub mod rate;
 pub mod remove_member;
@@ -146,6 +153,20 @@ faults! {
     TransferLeader(transfer_leader),
     /// A member leaves, and joins again when the step ends.
     RemoveMember(remove_member),
+    /// Little CPU time.
+    CpuLimit(cpu_limit),
+    /// Little memory.
+    MemoryLimit(memory_limit),
+    /// The kernel kills for want of memory, and a start when the step ends.
+    OomKill(oom_kill),
+    /// No more file descriptors.
+    FdLimit(fd_limit),
+    /// No more processes.
+    PidLimit(pid_limit),
+    /// Bytes pass the disk at a rate.
+    DiskRate(disk_rate),
+    /// No more room on the disk.
+    DiskFull(disk_full),
 }
 
 /// Whether the target of the test can do what a fault asks of it.

@@ -50,13 +50,17 @@ pub fn enter() -> anyhow::Result<Entered> {
     if is_inside() {
         return Ok(Entered::Inside);
     }
+    // What a cluster left whose launcher was killed, too: control groups are nothing that ends with a namespace.
+    squall_agent::sweep_control_groups();
     take_namespaces()?;
     let mut init = Command::new("/proc/self/exe");
     init.arg(INIT).args(std::env::args_os().skip(1)).stdin(Stdio::piped());
     // A group of its own: a terminal's Ctrl-C reaches the launcher only, which passes it on exactly once.
     init.process_group(0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(launch(init)).map(Entered::Done)
+    let done = runtime.block_on(launch(init)).map(Entered::Done);
+    squall_agent::sweep_control_groups();
+    done
 }
 
 /// Unshares, as root or by way of a user namespace.

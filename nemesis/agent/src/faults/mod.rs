@@ -5,15 +5,20 @@
 //! [`Evidence`](crate::protocol::Evidence).
 
 pub mod clock;
+pub mod cpu;
 pub mod crash_loop;
 pub mod damage;
 pub mod disk;
 pub mod disk_rule;
 pub mod drop;
+pub mod files;
 pub mod kill;
 pub mod link;
+pub mod memory;
+pub mod oom_kill;
 pub mod pause;
 pub mod power_cut;
+pub mod processes;
 pub mod restore;
 pub mod snapshot;
 pub mod term;
@@ -70,4 +75,14 @@ faults! {
     Term(term::Term),
     /// A process tree is killed after every start.
     CrashLoop(crash_loop::CrashLoop),
+    /// A process tree gets little CPU time.
+    Cpu(cpu::Cpu),
+    /// A process tree gets little memory.
+    Memory(memory::Memory),
+    /// A process tree is killed by the kernel for want of memory.
+    OomKill(oom_kill::OomKill),
+    /// A process tree runs out of file descriptors.
+    Files(files::Files),
+    /// A process tree cannot have more processes.
+    Processes(processes::Processes),
 }

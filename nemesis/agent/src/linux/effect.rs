@@ -1,5 +1,6 @@
 //! What a fault must be able to do on a node.
 
+use super::confined::Confined;
 use super::ledger;
 use super::state::{State, boottime_ns};
 use crate::protocol::{AgentError, Evidence, LedgerEntry};
@@ -40,6 +41,8 @@ pub(crate) struct Launch {
     pub(crate) through: Vec<String>,
     /// Added to its environment.
     pub(crate) env: BTreeMap<String, String>,
+    /// What it must not get out of.
+    pub(crate) confined: Confined,
 }
 
 /// The effect of a fault. [`fault`](super::fault) sees to it that the ledger comes first, and calls under the state's lock.

@@ -41,6 +41,8 @@ type Helper = fn(&Here<'_>) -> anyhow::Result<()>;
 /// All kinds of helpers by name.
 const HELPERS: &[(&str, Helper)] = &[
     ("crash-loop", crate::faults::crash_loop::watch),
+    (crate::faults::cpu::HELPER, crate::faults::cpu::keep_stopped),
+    (crate::faults::oom_kill::HELPER, crate::faults::oom_kill::eat),
     ("shaper", super::shaper::run),
     (super::disk::HELPER, super::disk::serve),
 ];

@@ -1,7 +1,7 @@
 //! The agent's command line, embedded as `squall agent …`.
 
 use super::state::State;
-use super::{clock, echo, fault, helper, ledger, process, serve, watchdog};
+use super::{clock, confined, echo, fault, helper, ledger, process, serve, watchdog};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -57,6 +57,16 @@ enum Command {
     /// Programs with a clock of their own
     #[command(hide = true)]
     Clock(clock::ClockArgs),
+    /// Join control groups and take limits, then become a program
+    #[command(hide = true)]
+    Confined {
+        #[arg(long)]
+        join: Vec<PathBuf>,
+        #[arg(long)]
+        limit: Vec<String>,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        argv: Vec<String>,
+    },
     /// Become a session leader, then a program
     #[command(hide = true)]
     Session {
@@ -94,6 +104,7 @@ pub fn main(args: AgentArgs) -> anyhow::Result<()> {
         }
         Command::Echo { echo } => echo::main(&echo),
         Command::Clock(args) => clock::main(args, &myself()),
+        Command::Confined { join, limit, argv } => Err(confined::become_confined(&join, &limit, &argv)),
         Command::Session { argv } => Err(process::become_session(&argv)),
     }
 }

@@ -1,7 +1,9 @@
 //! The agent itself. Everything it must remember is on disk below `ROOT/agent`.
 
 pub(crate) mod addresses;
+pub(crate) mod cgroup;
 pub(crate) mod clock;
+mod confined;
 pub(crate) mod disk;
 pub mod doctor;
 mod echo;
@@ -12,12 +14,13 @@ mod fault;
 mod files;
 pub(crate) mod helper;
 pub(crate) mod kept;
-mod ledger;
+pub(crate) mod ledger;
 mod main_args;
 pub(crate) mod nft;
 mod probe;
 pub(crate) mod process;
 pub(crate) mod procfs;
+pub(crate) mod rlimit;
 pub(crate) mod rules;
 mod serve;
 pub(crate) mod shaper;
@@ -25,5 +28,6 @@ pub(crate) mod state;
 mod stream;
 mod watchdog;
 
+pub use cgroup::sweep as sweep_control_groups;
 pub(crate) use effect::{At, Effect};
 pub use main_args::{AgentArgs, main};

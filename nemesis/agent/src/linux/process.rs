@@ -169,7 +169,9 @@ pub(crate) fn start(state: &State, spec: &StartProcess) -> Result<ProcessStatus,
     let log_len = output.metadata().map_or(0, |m| m.len());
     let launch = fault::launch(state, &spec.name)?;
     let session = ["session".to_owned()];
-    let whole = [state.myself.as_slice(), &session, &launch.through, &spec.argv].concat();
+    // Confined after what goes through others: only the program itself is.
+    let confined = launch.confined.through(state);
+    let whole = [state.myself.as_slice(), &session, &launch.through, &confined, &spec.argv].concat();
     let mut child = Command::new(&whole[0])
         .args(&whole[1..])
         .envs(&spec.env)

@@ -92,6 +92,27 @@ pub(crate) fn program(pid: impl std::fmt::Display) -> Option<(u64, u64)> {
     Some((file.dev(), file.ino()))
 }
 
+/// A line of `/proc/PID/status` that is in kB, like `VmSize` or `RssAnon`, in bytes.
+pub(crate) fn status_bytes(pid: u32, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kb| kb << 10)
+}
+
+/// The lowest number that no open file of process `pid` has, but for `skip` of them.
+pub(crate) fn free_descriptor(pid: u32, skip: u64) -> Option<u64> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let open: BTreeSet<u64> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    (0..).filter(|number| !open.contains(number)).nth(usize::try_from(skip).ok()?)
+}
+
+/// Whether root is really somebody else, in a user namespace.
+pub(crate) fn is_mapped_user() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mut fields = map.split_ascii_whitespace();
+    fields.next() == Some("0") && fields.next().is_some_and(|outside| outside != "0")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

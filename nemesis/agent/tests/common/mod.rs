@@ -20,7 +20,14 @@ pub(crate) const LONG_LEASE_MS: u64 = 600_000;
 
 impl Agent {
     pub(crate) fn start(root: &Path, lease_ms: u64) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_squall-agent"))
+        Self::start_by(&["env"], root, lease_ms)
+    }
+
+    /// By way of a command that becomes the program that it is given.
+    pub(crate) fn start_by(through: &[&str], root: &Path, lease_ms: u64) -> Self {
+        let mut child = Command::new(through[0])
+            .args(&through[1..])
+            .arg(env!("CARGO_BIN_EXE_squall-agent"))
             .args(["serve", "--root"])
             .arg(root)
             .stdin(Stdio::piped())

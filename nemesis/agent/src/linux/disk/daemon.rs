@@ -209,7 +209,7 @@ impl Daemon {
             Ask::Ping => Said::Done,
             Ask::Add { id, rule } => {
                 let reads = rule.ops.contains(&DiskOp::Read);
-                self.disk.rules.add(&id, rule).map_err(anyhow::Error::msg)?;
+                self.disk.rules.add(&id, rule, self.disk.used().map_err(failed)?).map_err(anyhow::Error::msg)?;
                 if reads {
                     self.forget_pages();
                 }

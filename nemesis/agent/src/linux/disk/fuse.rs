@@ -21,7 +21,7 @@ use fuser::{
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -140,7 +140,20 @@ impl Mounted {
         reply: R,
         job: impl FnOnce(&Disk, &Hits, R) + Send + 'static,
     ) {
-        let hits = self.disk.rules.hits(op, || path(&self.disk));
+        self.run_with_bytes(pid, (op, 0), syncs, path, reply, job);
+    }
+
+    /// The same for an operation on so many bytes.
+    fn run_with_bytes<R: Answer>(
+        &self,
+        pid: u32,
+        (op, bytes): (DiskOp, u64),
+        syncs: bool,
+        path: impl FnOnce(&Disk) -> PathBuf,
+        reply: R,
+        job: impl FnOnce(&Disk, &Hits, R) + Send + 'static,
+    ) {
+        let hits = self.disk.rules.hits(op, bytes, || path(&self.disk));
         let begin = |mounted: &Self, hits: &Hits, reply: R| match mounted.disk.enter(mounted.cuts) {
             Err(errno) => reply.refuse(errno),
             Ok(_entered) => match hits.error() {
@@ -180,8 +193,10 @@ impl Mounted {
         let (uid, gid) = (request.uid(), request.gid());
         let name = name.to_owned();
         let path = below(parent, &name);
-        self.run(request.pid(), op, false, path, reply, move |disk, _, reply| {
-            let attr = new_attr(disk, parent, kind, mode, uid, gid, rdev);
+        self.run(request.pid(), op, false, path, reply, move |disk, hits, reply| {
+            let _filling = hits.capacity().map(|_| filling(disk));
+            let room = if kind == Kind::Dir { disk.room_for_dir(hits) } else { Ok(()) };
+            let attr = room.and_then(|()| new_attr(disk, parent, kind, mode, uid, gid, rdev));
             answer(reply, attr.and_then(|attr| disk.volume.make(parent.0, &name, attr, &target)), say_entry);
         });
     }
@@ -206,6 +221,11 @@ fn below(parent: INodeNo, name: &OsStr) -> impl FnOnce(&Disk) -> PathBuf + use<>
 /// The path of a file, for rules.
 fn path_of(ino: INodeNo) -> impl FnOnce(&Disk) -> PathBuf {
     move |disk| disk.volume.tree().path(ino.0)
+}
+
+/// Nobody else takes the room that is found meanwhile.
+fn filling(disk: &Disk) -> MutexGuard<'_, ()> {
+    disk.filling.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn changed(disk: &Disk, ino: INodeNo, change: Change) -> Done<()> {
@@ -269,8 +289,16 @@ impl Filesystem for Mounted {
             mtime: mtime.map(time),
         };
         let op = if size.is_some() { DiskOp::Truncate } else { DiskOp::Attributes };
-        self.run(request.pid(), op, false, path_of(ino), reply, move |disk, _, reply| {
-            answer(reply, disk.volume.set_attr(ino.0, &set), |reply, attr| {
+        self.run(request.pid(), op, false, path_of(ino), reply, move |disk, hits, reply| {
+            let _filling = hits.capacity().map(|_| filling(disk));
+            let set_attr = || {
+                if let Some(len) = set.len {
+                    // All of it or nothing.
+                    disk.room_for(hits, ino.0, len.saturating_sub(1), len)?;
+                }
+                disk.volume.set_attr(ino.0, &set)
+            };
+            answer(reply, set_attr(), |reply, attr| {
                 reply.attr(&REMEMBER, &file_attr(ino.0, &attr));
             });
         });
@@ -373,7 +401,15 @@ impl Filesystem for Mounted {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.run(request.pid(), DiskOp::Read, false, path_of(ino), reply, move |disk, hits, reply| {
+        // The kernel asks for whole pages, also behind the end of a file.
+        let bytes = if self.disk.rules.concern_reads() {
+            let len = self.disk.volume.file(ino.0).map_or(0, |file| file.state().data.len());
+            len.saturating_sub(offset).min(u64::from(size))
+        } else {
+            0
+        };
+        let op = (DiskOp::Read, bytes);
+        self.run_with_bytes(request.pid(), op, false, path_of(ino), reply, move |disk, hits, reply| {
             let read = disk.volume.file(ino.0).and_then(|file| file.read(offset, size as usize));
             answer(reply, read, |reply, mut bytes| {
                 if !hits.is_empty() {
@@ -399,15 +435,23 @@ impl Filesystem for Mounted {
     ) {
         let bytes: Arc<[u8]> = data.into();
         let syncs = is_synchronous(flags);
-        self.run(request.pid(), DiskOp::Write, syncs, path_of(ino), reply, move |disk, hits, reply| {
-            let len = bytes.len() as u32;
+        let op = (DiskOp::Write, bytes.len() as u64);
+        self.run_with_bytes(request.pid(), op, syncs, path_of(ino), reply, move |disk, hits, reply| {
             let written = || {
+                let _filling = hits.capacity().map(|_| filling(disk));
+                // What has no room is left out, and the caller told how much has: the next write finds none.
+                let end = disk.room_for(hits, ino.0, offset, offset + bytes.len() as u64)?;
+                let len = end - offset;
+                let bytes = if len < bytes.len() as u64 { bytes[..len as usize].into() } else { bytes };
                 let file_len = if hits.is_empty() { 0 } else { disk.volume.file(ino.0)?.state().data.len() };
                 let there = hits.misdirected(offset, file_len).unwrap_or(offset);
                 disk.volume.write(ino.0, there, bytes)?;
-                if syncs { disk.volume.sync(ino.0) } else { Ok(()) }
+                if syncs {
+                    disk.volume.sync(ino.0)?;
+                }
+                Ok(len as u32)
             };
-            answer(reply, written(), |reply, ()| reply.written(len));
+            answer(reply, written(), |reply, len| reply.written(len));
         });
     }
 
@@ -474,10 +518,14 @@ impl Filesystem for Mounted {
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         self.plain(reply, |disk, reply| {
-            answer(reply, nix::sys::statvfs::statvfs(disk.volume.base()), |reply, stat| {
+            let look = || Ok((nix::sys::statvfs::statvfs(disk.volume.base())?, disk.used()?));
+            answer(reply, look(), |reply, (stat, used)| {
                 let (bsize, namelen, frsize) =
                     (stat.block_size() as u32, stat.name_max() as u32, stat.fragment_size() as u32);
-                let (blocks, bfree, bavail) = (stat.blocks(), stat.blocks_free(), stat.blocks_available());
+                let left = disk.rules.capacity().map_or(u64::MAX, |capacity| capacity.saturating_sub(used));
+                let left = left / u64::from(frsize.max(1));
+                let (blocks, bfree) = (stat.blocks(), stat.blocks_free().min(left));
+                let bavail = stat.blocks_available().min(left);
                 reply.statfs(blocks, bfree, bavail, stat.files(), stat.files_free(), bsize, namelen, frsize);
             });
         });
@@ -496,11 +544,13 @@ impl Filesystem for Mounted {
         if mode & !(KEEP_SIZE | PUNCH_HOLE | ZERO_RANGE) != 0 {
             return reply.error(Errno::EOPNOTSUPP);
         }
-        self.run(request.pid(), DiskOp::Truncate, false, path_of(ino), reply, move |disk, _, reply| {
+        self.run(request.pid(), DiskOp::Truncate, false, path_of(ino), reply, move |disk, hits, reply| {
             let end = offset + length;
             let done = || {
+                let _filling = hits.capacity().map(|_| filling(disk));
                 let len = disk.volume.file(ino.0)?.state().data.len();
                 if mode & KEEP_SIZE == 0 && end > len {
+                    disk.room_for(hits, ino.0, end.saturating_sub(1), end)?;
                     changed(disk, ino, Change::SetLen(end))?;
                 }
                 if mode & (PUNCH_HOLE | ZERO_RANGE) != 0 {

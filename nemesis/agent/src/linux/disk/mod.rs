@@ -21,6 +21,9 @@ mod listings;
 mod loss;
 mod power;
 mod rules;
+mod space;
+#[cfg(test)]
+mod space_tests;
 mod tree;
 mod volume;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::volume::Volume;
 use crate::disk::{Lose, Lost};
 use nix::errno::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,11 +21,19 @@ pub(super) struct Disk {
     cuts: RwLock<u64>,
     /// The power is about to be cut: what is synced from now on does not end before.
     held: AtomicBool,
+    /// Held by whoever looks for room and then takes it, while the disk may get full.
+    pub(super) filling: Mutex<()>,
 }
 
 impl Disk {
     pub(super) fn new(volume: Volume) -> Self {
-        Self { volume, rules: Rules::default(), cuts: RwLock::new(0), held: AtomicBool::new(false) }
+        Self {
+            volume,
+            rules: Rules::default(),
+            cuts: RwLock::new(0),
+            held: AtomicBool::new(false),
+            filling: Mutex::default(),
+        }
     }
 
     /// How often the power was cut.

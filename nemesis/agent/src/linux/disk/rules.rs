@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The unit in which bits rot (bytes).
 const PAGE: u64 = 4096;
@@ -26,6 +26,10 @@ pub(super) struct Active {
     tosses: Mutex<ChaCha8Rng>,
     /// Files whose fsync has failed once.
     failed: Mutex<BTreeSet<u64>>,
+    /// Until when what was let through at a rate takes.
+    busy_until: Mutex<Instant>,
+    /// How much a disk that gets full can hold (bytes).
+    capacity: u64,
 }
 
 impl Active {
@@ -42,10 +46,22 @@ impl Active {
                 When::Nth(n) => n == number,
                 When::Probability(p) => self.tosses.lock().unwrap_or_else(PoisonError::into_inner).random::<f64>() < p,
             };
-        if hit && !matches!(self.rule.effect, Impairment::Rot | Impairment::LoseOnFsync) {
+        let counted_later =
+            matches!(self.rule.effect, Impairment::Rot | Impairment::LoseOnFsync | Impairment::Full { .. });
+        if hit && !counted_later {
             self.hits.fetch_add(1, Ordering::Relaxed);
         }
         hit
+    }
+
+    /// How long so many bytes take from now on, in their turn, at the rate of this rule.
+    fn takes(&self, bytes: u64) -> Duration {
+        let Impairment::Rate { bytes_per_s } = self.rule.effect else { return Duration::ZERO };
+        let mut busy_until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let own = Duration::from_secs_f64(bytes as f64 / bytes_per_s.max(1) as f64);
+        *busy_until = (*busy_until).max(now) + own;
+        *busy_until - now
     }
 }
 
@@ -61,18 +77,27 @@ pub(super) struct Rules {
 
 /// The rules that hit one operation.
 #[derive(Debug, Default)]
-pub(super) struct Hits(Vec<Arc<Active>>);
+pub(super) struct Hits {
+    rules: Vec<Arc<Active>>,
+    /// How long those take that let bytes through at a rate.
+    takes: Duration,
+}
 
 impl Rules {
-    /// Puts a rule in force; one with that id stays as it is.
+    /// Puts a rule in force; one with that id stays as it is. `used` is what the disk holds now (bytes).
     ///
     /// # Errors
     /// When its path is no pattern.
-    pub(super) fn add(&self, id: &str, rule: Rule) -> Result<(), String> {
+    pub(super) fn add(&self, id: &str, rule: Rule, used: u64) -> Result<(), String> {
         let pattern = crate::disk::pattern(&rule.path)?;
         let tosses = Mutex::new(ChaCha8Rng::seed_from_u64(rule.seed));
         let (matched, hits, failed) = Default::default();
-        let active = Active { rule, pattern, matched, hits, tosses, failed };
+        let busy_until = Mutex::new(Instant::now());
+        let capacity = match rule.effect {
+            Impairment::Full { left } => used.saturating_add(left),
+            _ => u64::MAX,
+        };
+        let active = Active { rule, pattern, matched, hits, tosses, failed, busy_until, capacity };
         let mut all = self.active.write().unwrap_or_else(PoisonError::into_inner);
         all.entry(id.to_owned()).or_insert_with(|| Arc::new(active));
         self.note(&all);
@@ -109,30 +134,39 @@ impl Rules {
         all.values().any(|other| Arc::ptr_eq(other, active))
     }
 
-    /// What hits an operation; `path` is only asked for when there are rules.
-    pub(super) fn hits(&self, op: DiskOp, path: impl FnOnce() -> std::path::PathBuf) -> Hits {
+    /// How much the disk can hold (bytes), if it gets full.
+    pub(super) fn capacity(&self) -> Option<u64> {
+        let all = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        all.values().map(|active| active.capacity).min().filter(|capacity| *capacity < u64::MAX)
+    }
+
+    /// What hits an operation on so many bytes; `path` is only asked for when there are rules.
+    pub(super) fn hits(&self, op: DiskOp, bytes: u64, path: impl FnOnce() -> std::path::PathBuf) -> Hits {
         if !self.any.load(Ordering::Acquire) {
             return Hits::default();
         }
         let path = path();
         let all = self.active.read().unwrap_or_else(PoisonError::into_inner);
-        Hits(all.values().filter(|active| active.hits(op, &path)).cloned().collect())
+        let rules: Vec<Arc<Active>> = all.values().filter(|active| active.hits(op, &path)).cloned().collect();
+        let takes = rules.iter().map(|active| active.takes(bytes)).max().unwrap_or_default();
+        Hits { rules, takes }
     }
 
     /// Whether `hits` holds a rule that lets its operation hang, and that is still in force.
     pub(super) fn hangs(&self, hits: &Hits) -> bool {
-        hits.0.iter().any(|active| active.rule.effect == Impairment::Hang && self.is_in_force(active))
+        hits.rules.iter().any(|active| active.rule.effect == Impairment::Hang && self.is_in_force(active))
     }
 }
 
 impl Hits {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rules.is_empty()
     }
 
     /// Whether the operation takes longer.
     pub(super) fn wait(&self) -> bool {
-        self.0.iter().any(|active| matches!(active.rule.effect, Impairment::Slow { .. } | Impairment::Hang))
+        !self.takes.is_zero()
+            || self.rules.iter().any(|active| matches!(active.rule.effect, Impairment::Slow { .. } | Impairment::Hang))
     }
 
     /// How much longer, hanging aside.
@@ -141,12 +175,24 @@ impl Hits {
             Impairment::Slow { delay_ms } => Duration::from_millis(delay_ms),
             _ => Duration::ZERO,
         };
-        self.0.iter().map(delay).sum()
+        self.takes + self.rules.iter().map(delay).sum::<Duration>()
+    }
+
+    /// How much the disk can hold (bytes), if it gets full.
+    pub(super) fn capacity(&self) -> Option<u64> {
+        self.rules.iter().map(|active| active.capacity).min().filter(|capacity| *capacity < u64::MAX)
+    }
+
+    /// The disk was full for this operation.
+    pub(super) fn count_full(&self) {
+        for active in self.rules.iter().filter(|active| active.capacity < u64::MAX) {
+            active.hits.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// With what it fails.
     pub(super) fn error(&self) -> Option<Errno> {
-        self.0.iter().find_map(|active| match active.rule.effect {
+        self.rules.iter().find_map(|active| match active.rule.effect {
             Impairment::Fail(error) => Some(Errno::from_raw(error.errno())),
             _ => None,
         })
@@ -154,7 +200,7 @@ impl Hits {
 
     /// Whether this fsync of the file `ino` fails and leaves its pages clean: once a file.
     pub(super) fn lose_on_fsync(&self, ino: u64) -> bool {
-        self.0.iter().any(|active| {
+        self.rules.iter().any(|active| {
             let first = active.rule.effect == Impairment::LoseOnFsync
                 && active.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(ino);
             if first {
@@ -166,7 +212,7 @@ impl Hits {
 
     /// Where a write to `offset` of a file of `len` bytes lands, if elsewhere: the same place in another page.
     pub(super) fn misdirected(&self, offset: u64, len: u64) -> Option<u64> {
-        let active = self.0.iter().find(|active| active.rule.effect == Impairment::Misdirect)?;
+        let active = self.rules.iter().find(|active| active.rule.effect == Impairment::Misdirect)?;
         let pages = len.div_ceil(PAGE).max(2);
         let away = 1 + mix(active.rule.seed ^ mix(offset)) % (pages - 1);
         Some((offset / PAGE + away) % pages * PAGE + offset % PAGE)
@@ -174,7 +220,7 @@ impl Hits {
 
     /// Lets the bits of a file rot that was read at `offset` (a multiple of the page size, as the kernel reads).
     pub(super) fn rot(&self, path: &Path, offset: u64, bytes: &mut [u8]) {
-        for active in self.0.iter().filter(|active| active.rule.effect == Impairment::Rot) {
+        for active in self.rules.iter().filter(|active| active.rule.effect == Impairment::Rot) {
             let name = path.as_os_str().as_encoded_bytes().iter().fold(active.rule.seed, |h, b| mix(h ^ u64::from(*b)));
             for (number, page) in bytes.chunks_mut(PAGE as usize).enumerate() {
                 let at = offset / PAGE + number as u64;
@@ -216,8 +262,8 @@ mod tests {
     fn a_rule_hits_its_operations_and_paths() {
         let hits = |pattern: &str, op, path: &str| {
             let rules = Rules::default();
-            rules.add("1", rule(pattern, When::Always, Impairment::Fail(DiskError::NoSpace))).unwrap();
-            rules.hits(op, || PathBuf::from(path)).error() == Some(Errno::ENOSPC)
+            rules.add("1", rule(pattern, When::Always, Impairment::Fail(DiskError::NoSpace)), 0).unwrap();
+            rules.hits(op, 0, || PathBuf::from(path)).error() == Some(Errno::ENOSPC)
         };
         assert!(hits("**", DiskOp::Write, "a/b/wal-1.log"));
         assert!(!hits("**", DiskOp::Read, "a/b/wal-1.log"));
@@ -227,14 +273,14 @@ mod tests {
         assert!(!hits("wal-?.log", DiskOp::Write, "a/wal-10.log"));
         assert!(hits("a/*/wal-1.log", DiskOp::Write, "a/b/wal-1.log"));
         assert!(!hits("a/*", DiskOp::Write, "a/b/wal-1.log"));
-        assert!(Rules::default().add("1", rule("[", When::Always, Impairment::Hang)).is_err());
+        assert!(Rules::default().add("1", rule("[", When::Always, Impairment::Hang), 0).is_err());
     }
 
     #[test]
     fn the_nth_and_no_other() {
         let rules = Rules::default();
-        rules.add("1", rule("**", When::Nth(3), Impairment::Fail(DiskError::Io))).unwrap();
-        let hit: Vec<bool> = (0..5).map(|_| rules.hits(DiskOp::Write, || "f".into()).error().is_some()).collect();
+        rules.add("1", rule("**", When::Nth(3), Impairment::Fail(DiskError::Io)), 0).unwrap();
+        let hit: Vec<bool> = (0..5).map(|_| rules.hits(DiskOp::Write, 0, || "f".into()).error().is_some()).collect();
         assert_eq!(hit, [false, false, true, false, false]);
         assert_eq!(rules.count("1"), Some(1));
         assert_eq!(rules.remove("1").unwrap().1, 1);
@@ -245,8 +291,8 @@ mod tests {
     fn probabilities_are_seeded() {
         let count = || {
             let rules = Rules::default();
-            rules.add("1", rule("**", When::Probability(0.2), Impairment::Fail(DiskError::Io))).unwrap();
-            (0..1000).for_each(|_| drop(rules.hits(DiskOp::Write, || "f".into())));
+            rules.add("1", rule("**", When::Probability(0.2), Impairment::Fail(DiskError::Io)), 0).unwrap();
+            (0..1000).for_each(|_| drop(rules.hits(DiskOp::Write, 0, || "f".into())));
             rules.count("1").unwrap()
         };
         assert!((150..250).contains(&count()), "{}", count());
@@ -257,10 +303,10 @@ mod tests {
     fn a_page_rots_the_same_way_each_time() {
         let rules = Rules::default();
         let rot = Rule { ops: vec![DiskOp::Read], ..rule("**", When::Probability(0.5), Impairment::Rot) };
-        rules.add("1", rot).unwrap();
+        rules.add("1", rot, 0).unwrap();
         let read = |offset: u64, len: usize| {
             let mut bytes = vec![0; len];
-            rules.hits(DiskOp::Read, || "f".into()).rot(Path::new("f"), offset, &mut bytes);
+            rules.hits(DiskOp::Read, 0, || "f".into()).rot(Path::new("f"), offset, &mut bytes);
             bytes
         };
         let whole = read(0, 100 * PAGE as usize);
@@ -273,12 +319,40 @@ mod tests {
     #[test]
     fn a_misdirected_write_lands_elsewhere() {
         let rules = Rules::default();
-        rules.add("1", rule("**", When::Always, Impairment::Misdirect)).unwrap();
-        let hits = rules.hits(DiskOp::Write, || "f".into());
+        rules.add("1", rule("**", When::Always, Impairment::Misdirect), 0).unwrap();
+        let hits = rules.hits(DiskOp::Write, 0, || "f".into());
         for offset in [0, 100, 4096, 9000] {
             let there = hits.misdirected(offset, 20_000).unwrap();
             assert!(there / PAGE != offset / PAGE && there % PAGE == offset % PAGE && there < 5 * PAGE);
         }
         assert_eq!(hits.misdirected(10, 50), Some(4106));
+    }
+
+    #[test]
+    fn bytes_pass_at_a_rate_one_after_the_other() {
+        let rules = Rules::default();
+        rules.add("1", rule("**", When::Always, Impairment::Rate { bytes_per_s: 1000 }), 0).unwrap();
+        let delays: Vec<f64> =
+            (0..3).map(|_| rules.hits(DiskOp::Write, 500_000, || "f".into()).delay().as_secs_f64()).collect();
+        for (n, delay) in delays.iter().enumerate() {
+            // Each waits for those before it; what has passed meanwhile is nothing beside that.
+            let whole = 500.0 * (n + 1) as f64;
+            assert!(*delay <= whole && *delay > whole - 250.0, "{delays:?}");
+        }
+        assert!(rules.hits(DiskOp::Read, 500, || "f".into()).delay().is_zero());
+    }
+
+    #[test]
+    fn the_least_capacity_counts_and_what_is_full_is_counted() {
+        let rules = Rules::default();
+        assert_eq!(rules.capacity(), None);
+        rules.add("1", rule("**", When::Always, Impairment::Full { left: 100 }), 50).unwrap();
+        rules.add("2", rule("**", When::Always, Impairment::Full { left: 20 }), 60).unwrap();
+        let hits = rules.hits(DiskOp::Write, 0, || "f".into());
+        assert_eq!((rules.capacity(), hits.capacity(), rules.count("1")), (Some(80), Some(80), Some(0)));
+        hits.count_full();
+        assert_eq!(rules.count("1"), Some(1));
+        rules.remove("2");
+        assert_eq!(rules.capacity(), Some(150));
     }
 }

@@ -157,6 +157,27 @@ impl Tree {
         Ok(())
     }
 
+    /// What all of it takes in blocks of so many bytes: files their length, directories one block. What was removed counts while
+    /// somebody has it open.
+    ///
+    /// # Errors
+    /// What the file system below says.
+    pub(super) fn used(&mut self, block: u64) -> Result<u64, Errno> {
+        loop {
+            let unseen = |(ino, inode): (&Ino, &Inode)| {
+                matches!(inode.node, Node::Dir(Dir { loaded: false, .. })).then_some(*ino)
+            };
+            let Some(dir) = self.inodes.iter().find_map(unseen) else { break };
+            self.dir(dir)?;
+        }
+        let blocks = self.inodes.values().map(|inode| match &inode.node {
+            Node::File(file) => file.state().data.len().div_ceil(block),
+            Node::Dir(_) => 1,
+            _ => 0,
+        });
+        Ok(blocks.sum::<u64>() * block)
+    }
+
     /// Where `ino` is now, on the disk or in limbo.
     pub(super) fn place(&self, ino: Ino) -> Result<PathBuf, Errno> {
         if ino == ROOT {
