@@ -25,7 +25,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     read,
     trial: TrialSetup {
         nodes: 1,
-        keys: "{ nodes: one, share: 0.1 }",
+        keys: "{ nodes: one, share: 0.05 }",
         target: None,
         program: "echo started; while :; do :; done",
     },
@@ -106,7 +106,7 @@ impl PlannedFault for CpuLimit {
 
     fn expected(&self) -> String {
         format!(
-            "at most {:.0}% of a processor (+5 points) while it lasts, and at least twice that before and after",
+            "at most {:.0}% of a processor (+2 points) while it lasts, and at least twice as much before and after",
             100.0 * self.share
         )
     }
@@ -114,7 +114,7 @@ impl PlannedFault for CpuLimit {
     fn judge(&self, readings: &Readings) -> Result<(), String> {
         let share = |reading: &Reading| reading.numbers.first().copied().unwrap_or(f64::NAN);
         let [before, during, after] = [&readings.before, &readings.during, &readings.after].map(share);
-        if !(during > 0.0 && during <= self.share + 0.05) {
+        if !(during > 0.0 && during <= self.share + 0.02) {
             return Err(format!("it used {:.1}% of a processor while it was limited", 100.0 * during));
         }
         if before < 2.0 * during || after < 2.0 * during {

@@ -17,6 +17,7 @@ pub fn doctor() -> Vec<Finding> {
         device("/dev/fuse", "disk faults on the local cluster"),
         device("/dev/net/tun", "slow and lossy links on the local cluster"),
         device("/dev/kvm", "a fast Vagrant cluster; without it machines are emulated"),
+        control_groups(),
         clock(),
         sshd(),
         space(),
@@ -64,6 +65,16 @@ fn user_namespaces() -> Finding {
         ),
         Err(error) => {
             finding("namespaces", Level::Limited, format!("not tried: unshare: {error}"), "apt install util-linux")
+        }
+    }
+}
+
+fn control_groups() -> Finding {
+    match super::cgroup::on_offer() {
+        Ok(seen) => finding("control groups", Level::Good, seen, ""),
+        Err(why) => {
+            let advice = "for OOM kills, and for exact limits of CPU time, memory and processes: run as root";
+            finding("control groups", Level::Limited, why, advice)
         }
     }
 }

@@ -20,7 +20,7 @@ mod sweep;
 mod tests;
 
 pub(crate) use group::{counter, enter, holds, leave, procs_files, remember, set};
-pub(crate) use places::Controller;
+pub(crate) use places::{Controller, on_offer};
 pub use sweep::sweep;
 
 /// The time within which a quota of CPU may be used (microseconds): the kernel's own default.

@@ -127,3 +127,23 @@ pub(super) fn find(controller: Controller, mounts: &[Mount], cgroups: &str, name
     let group = mount.nest(&home).join(name);
     Ok(Place { version: mount.version, mount: mount.point.clone(), home, group })
 }
+
+/// Which version offers which of the controllers that we use, and may be written by us.
+///
+/// # Errors
+/// Why the first that is missing is not to be had.
+pub(crate) fn on_offer() -> Result<String, String> {
+    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+    let mounts = mounts(&read("/proc/self/mountinfo"));
+    let cgroups = read("/proc/self/cgroup");
+    let mut words = Vec::new();
+    for controller in [Controller::Cpu, Controller::Memory, Controller::Pids] {
+        let place = find(controller, &mounts, &cgroups, "squall")?;
+        let above = if place.version == Version::V1 { &place.home } else { &place.mount };
+        nix::unistd::access(above, nix::unistd::AccessFlags::W_OK)
+            .map_err(|errno| format!("no group can be made in {}: {errno}", above.display()))?;
+        let version = if place.version == Version::V1 { "v1" } else { "v2" };
+        words.push(format!("{} ({version})", controller.name()));
+    }
+    Ok(words.join(", "))
+}
