@@ -38,9 +38,12 @@ mod effect {
 
     const UNIT: &str = "processes killed by the kernel for want of memory";
 
-    /// What the group may have (bytes): more than the helper has itself beside what it eats, so that with the mark it is
-    /// always the target that has the most.
-    const ROOM: u64 = 64 << 20;
+    /// What the group may have (bytes). A mark of 1000 adds all of it to what a process seems to have, so that half of it is
+    /// more than the helper has itself, beside what it eats.
+    const ROOM: u64 = 128 << 20;
+
+    /// The mark of the first process of the tree, which is to go first, and of all others.
+    const MARKS: (&str, &str) = ("1000", "500");
 
     /// How long the kernel may take.
     const KILL_TIME_MAX: Duration = Duration::from_secs(15);
@@ -63,21 +66,24 @@ mod effect {
             cgroup::counter(at.state, &self.process, Controller::Memory, &files).unwrap_or(0)
         }
 
-        /// Marks whoever is next and not marked yet: the first process of the tree, and when that is dead all that are left.
+        /// Marks whoever of the tree is not marked yet.
         fn mark(&self, at: &At<'_>) -> Result<(), AgentError> {
             let mut known: BTreeMap<u32, String> = read_json(&marks(at)).unwrap_or_default();
             let first = process::status(at.state, &self.process)?.pid;
-            let mut next = process::tree(at.state, &self.process);
-            if next.iter().any(|stat| Some(stat.pid) == first) {
-                next.retain(|stat| Some(stat.pid) == first);
-            }
-            for stat in next {
+            let mut fresh = Vec::new();
+            for stat in process::tree(at.state, &self.process).iter().filter(|stat| !known.contains_key(&stat.pid)) {
                 let Ok(now) = fs::read_to_string(mark_file(stat.pid)) else { continue };
-                known.entry(stat.pid).or_insert_with(|| now.trim().to_owned());
+                fresh.push((stat.pid, now.trim().to_owned()));
             }
+            if fresh.is_empty() {
+                return Ok(());
+            }
+            let pids: Vec<u32> = fresh.iter().map(|(pid, _)| *pid).collect();
+            known.extend(fresh);
             write_json(&marks(at), &known, false)?;
-            for pid in known.keys() {
-                match fs::write(mark_file(*pid), "1000") {
+            for pid in pids {
+                let mark = if Some(pid) == first { MARKS.0 } else { MARKS.1 };
+                match fs::write(mark_file(pid), mark) {
                     Err(e) if !matches!(e.raw_os_error(), Some(nix::libc::ESRCH | nix::libc::ENOENT)) => {
                         return Err(AgentError::new(format!("cannot mark process {pid} for the OOM killer: {e}")));
                     }
@@ -121,6 +127,10 @@ mod effect {
             while !process::tree(at.state, &self.process).is_empty() && begun.elapsed() < KILL_TIME_MAX {
                 thread::sleep(LOOK_AGAIN);
                 self.mark(at)?;
+                if helper::status(at.state, HELPER, at.id)?.state == ProcessState::Gone {
+                    // It was the one that had the most, all the same.
+                    helper::start(at.state, HELPER, at.id, &[self.process.clone()])?;
+                }
             }
             let (kills, left) = (self.kills(at) - before, process::tree(at.state, &self.process).len());
             self.clean_up(at)?;

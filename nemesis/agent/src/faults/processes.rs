@@ -23,6 +23,10 @@ mod effect {
 
     const UNIT: &str = "times no process to be had";
 
+    /// How often it is looked how many there are, and how long in between.
+    const READINGS: u32 = 30;
+    const READINGS_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
     impl Processes {
         fn count(&self, at: &At<'_>) -> u64 {
             cgroup::counter(at.state, &self.process, Controller::Pids, &[("pids.events", "max")]).unwrap_or(0)
@@ -51,6 +55,17 @@ mod effect {
                 }
                 // Nobody with any thread at all may have another one. How many the user has elsewhere, we cannot see.
                 rlimit::impose(at.state, &self.process, at.id, Resource::Processes, Some(0), |_| Some(0))?;
+            }
+            // Children that only live for a moment are no measure of what it needs.
+            let mut least = u64::MAX;
+            for _ in 0..READINGS {
+                let files = [("pids.current", "")];
+                let Some(now) = cgroup::counter(at.state, &self.process, Controller::Pids, &files) else { break };
+                if now < least {
+                    least = now;
+                    cgroup::set(at.state, &self.process, at.id, Controller::Pids, limit(now))?;
+                }
+                std::thread::sleep(READINGS_PAUSE);
             }
             let seen = self.measure(at)?;
             Ok(Evidence { count: 0, ..seen })
