@@ -1,8 +1,10 @@
 //! Faults of resources: seen from outside of the process that they hit, and gone afterwards with all that they took.
 
 mod common;
+mod groups;
 
-use common::{Agent, control_groups, is_gone, stat, wait_for};
+use common::{Agent, LONG_LEASE_MS, is_gone, stat, wait_for};
+use groups::control_groups;
 use squall_agent::faults::Fault;
 use squall_agent::faults::cpu::Cpu;
 use squall_agent::faults::files::Files;
@@ -76,7 +78,7 @@ fn members(group: &Path) -> Vec<u32> {
 #[test]
 fn faults_on_a_process_share_a_group_that_a_later_start_joins() {
     let root = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     let busy = "while :; do :; done";
     let first = agent.process(start(busy)).pid.unwrap();
     let cpu = |share| Fault::Cpu(Cpu { process: victim(), share });
@@ -111,7 +113,7 @@ fn faults_on_a_process_share_a_group_that_a_later_start_joins() {
 #[test]
 fn what_does_not_fit_into_memory_is_killed() {
     let root = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     agent.process(start("while :; do head -c 50000000 /dev/zero | tail -c 50000000 | wc -c; sleep 0.02; done"));
     wait_for_line(root.path(), "50000000\n");
     let memory = Fault::Memory(Memory { process: victim(), more: 8 << 20 });
@@ -130,7 +132,7 @@ fn what_does_not_fit_into_memory_is_killed() {
 #[test]
 fn the_kernel_kills_the_whole_tree_and_nobody_else() {
     let root = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     let pid = agent.process(start("sleep 1000 & sleep 1001")).pid.unwrap();
     let inject = Request::Inject {
         id: "1-oom".to_owned(),
@@ -161,7 +163,7 @@ fn the_kernel_kills_the_whole_tree_and_nobody_else() {
 #[test]
 fn no_file_is_opened_and_no_process_forked_until_it_is_healed() {
     let root = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     let pid = agent.process(start(WORKER)).pid.unwrap();
     wait_for_line(root.path(), "opened");
     let before = soft_limit(pid, "Max open files");
@@ -208,7 +210,7 @@ fn where_there_are_no_groups_the_process_is_stopped_in_turns_and_allocations_fai
     {
         return println!("skipped: control groups cannot be hidden from an agent here");
     }
-    let mut agent = Agent::start_by(&hide, root.path(), 0);
+    let mut agent = Agent::start_by(&hide, root.path(), LONG_LEASE_MS);
     let pid = agent
         .process(start("while :; do head -c 50000000 /dev/zero | tail -c 50000000 | wc -c; sleep 0.02; done"))
         .pid
@@ -244,7 +246,7 @@ fn where_there_are_no_groups_the_process_is_stopped_in_turns_and_allocations_fai
 #[test]
 fn a_dead_agents_limits_are_lifted_while_the_process_lives() {
     let root = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     let pid = agent.process(start("while :; do :; done")).pid.unwrap();
     let before = soft_limit(pid, "Max open files");
     let faults = [
@@ -262,7 +264,7 @@ fn a_dead_agents_limits_are_lifted_while_the_process_lives() {
     wait_for("the ledger to empty", || fs::read_dir(&ledger).unwrap().next().is_none());
     assert_eq!(soft_limit(pid, "Max open files"), before);
     assert!(control_groups(root.path()).is_empty());
-    let mut second = Agent::start(root.path(), 0);
+    let mut second = Agent::start(root.path(), LONG_LEASE_MS);
     let status = second.process(Request::Status { name: victim() });
     assert_eq!((status.pid, status.state), (Some(pid), ProcessState::Running));
     second.shutdown();
@@ -272,7 +274,7 @@ fn a_dead_agents_limits_are_lifted_while_the_process_lives() {
 #[test]
 fn what_cannot_be_carried_out_is_told() {
     let root = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(root.path(), 0);
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
     for (fault, said) in [
         (Fault::Cpu(Cpu { process: victim(), share: 0.0 }), "`share` must be from 0.01 to 64"),
         (Fault::Memory(Memory { process: victim(), more: 4096 }), "at least 1 MiB"),
@@ -287,4 +289,18 @@ fn what_cannot_be_carried_out_is_told() {
     heal(&mut agent, "2-files");
     assert!(fs::read_dir(root.path().join("agent/ledger")).unwrap().next().is_none());
     agent.shutdown();
+}
+
+#[test]
+fn whoever_removes_the_root_leaves_no_group_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
+    let pid = agent.process(start("sleep 1000")).pid.unwrap();
+    if by_group(&agent.inject("1-cpu", Fault::Cpu(Cpu { process: victim(), share: 0.5 }))) {
+        assert_eq!(control_groups(root.path()).len(), 1);
+    }
+    fs::remove_dir_all(root.path()).unwrap();
+    wait_for("the process to end", || is_gone(pid));
+    wait_for("its group to go", || control_groups(root.path()).is_empty());
+    agent.kill_9();
 }

@@ -3,7 +3,7 @@
 //! One per root. It leaves when there is nothing to guard, and is started again with the next fault or process.
 
 use super::state::{State, boottime_ns};
-use super::{end, fault, ledger, process};
+use super::{cgroup, end, fault, ledger, process};
 use crate::protocol::{AgentError, ProcessState};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
@@ -67,6 +67,7 @@ pub(crate) fn run(state: &State) -> anyhow::Result<()> {
         if !known.look(state) {
             // Whoever removed the root wants nothing of it, and nobody will find what it started.
             known.kill();
+            cgroup::sweep_root(state);
             return Ok(());
         }
         let due = ledger::all(state).iter().any(|e| ledger::effective_deadline(state, e) <= boottime_ns())

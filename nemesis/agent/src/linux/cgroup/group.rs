@@ -69,11 +69,15 @@ fn write_record(state: &State, process: &str, record: &Record) -> Result<(), Age
 /// The name of the group: unique on the machine, and telling in which pid namespace it is used.
 pub(super) fn name(state: &State, process: &str) -> String {
     let plain = |text: &str| text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect::<String>();
-    let root = state.root.as_os_str().as_encoded_bytes();
-    // FNV-1a.
-    let hash = root.iter().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     let folder = state.root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    format!("{}{}-{}-{hash:016x}", super::sweep::prefix_here(), plain(&folder), plain(process))
+    format!("{}{}-{}-{}", super::sweep::prefix_here(), plain(&folder), plain(process), ending(state))
+}
+
+/// How the names of all groups of this root end: a hash of its path (FNV-1a).
+pub(super) fn ending(state: &State) -> String {
+    let root = state.root.as_os_str().as_encoded_bytes();
+    let hash = root.iter().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+    format!("{hash:016x}")
 }
 
 fn add_to(path: &Path, text: &str) -> io::Result<()> {

@@ -2,12 +2,18 @@
 //! cluster's namespaces kills all its watchdogs with them, and a group is not a thing that ends with a namespace.
 
 use super::places;
+use crate::linux::state::State;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How the names of our groups begin.
 const PREFIX: &str = "squall-";
+
+/// How often, and after which pause, a group is tried again that is not empty yet.
+const TRIES: u32 = 200;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The number of a pid namespace: `pid:[4026531836]`.
 fn namespace(link: &Path) -> Option<u64> {
@@ -20,19 +26,40 @@ pub(super) fn prefix_here() -> String {
     format!("{PREFIX}{}-", namespace(Path::new("/proc/self/ns/pid")).unwrap_or(0))
 }
 
+/// The folders in which groups of ours may be, for whoever asks.
+fn nests() -> BTreeSet<PathBuf> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mounts = places::mounts(&mountinfo);
+    mounts.iter().filter_map(|mount| mount.home(&cgroups).ok().map(|home| mount.nest(&home))).collect()
+}
+
+/// Removes the groups of a root that is gone, with all records of them, after its processes have been killed.
+pub(crate) fn sweep_root(state: &State) {
+    let ending = super::group::ending(state);
+    let is_left = |group: &fs::DirEntry| {
+        let name = group.file_name();
+        name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(&ending))
+    };
+    // A process that was killed leaves its group only when it has ended.
+    for _ in 0..TRIES {
+        let left = nests().into_iter().flat_map(|nest| fs::read_dir(nest).into_iter().flatten().flatten());
+        let left: Vec<PathBuf> = left.filter(is_left).map(|group| group.path()).collect();
+        if left.iter().filter(|group| fs::remove_dir(group).is_err()).count() == 0 {
+            return;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
 /// Removes every group of ours that is empty and whose pid namespace is gone; how many. To be called where all those
 /// namespaces can be seen: outside of them.
 pub fn sweep() -> usize {
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mut alive: BTreeSet<u64> = BTreeSet::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         alive.extend(namespace(&process.path().join("ns/pid")));
     }
-    let mounts = places::mounts(&mountinfo);
-    let nests: BTreeSet<PathBuf> =
-        mounts.iter().filter_map(|mount| mount.home(&cgroups).ok().map(|home| mount.nest(&home))).collect();
-    nests.iter().map(|nest| sweep_in(nest, &alive)).sum()
+    nests().iter().map(|nest| sweep_in(nest, &alive)).sum()
 }
 
 pub(super) fn sweep_in(nest: &Path, alive: &BTreeSet<u64>) -> usize {
