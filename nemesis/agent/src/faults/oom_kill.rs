@@ -122,14 +122,14 @@ mod effect {
             })?;
             let before = self.kills(at);
             self.mark(at)?;
-            helper::start(at.state, HELPER, at.id, &[self.process.clone()])?;
+            helper::start(at.state, HELPER, at.id, std::slice::from_ref(&self.process))?;
             let begun = Instant::now();
             while !process::tree(at.state, &self.process).is_empty() && begun.elapsed() < KILL_TIME_MAX {
                 thread::sleep(LOOK_AGAIN);
                 self.mark(at)?;
                 if helper::status(at.state, HELPER, at.id)?.state == ProcessState::Gone {
                     // It was the one that had the most, all the same.
-                    helper::start(at.state, HELPER, at.id, &[self.process.clone()])?;
+                    helper::start(at.state, HELPER, at.id, std::slice::from_ref(&self.process))?;
                 }
             }
             let (kills, left) = (self.kills(at) - before, process::tree(at.state, &self.process).len());

@@ -68,40 +68,30 @@ fn record(state: &State, id: &str) -> Option<Record> {
     read_json::<Record>(&path(state, id)).filter(|record| record.boot_id == boot_id())
 }
 
-/// The soft limit of process `pid` becomes `soft`; what it was.
-fn set(pid: u32, resource: Resource, soft: Option<u64>) -> Result<Option<u64>, rustix::io::Errno> {
-    let pid = Pid::from_raw(pid as i32).ok_or(rustix::io::Errno::SRCH)?;
+/// Soft and hard limit; without a number it is unlimited.
+type Limits = (Option<u64>, Option<u64>);
+
+/// The soft limit of process `pid` becomes `soft`.
+fn set(pid: u32, resource: Resource, soft: Option<u64>) -> Result<(), rustix::io::Errno> {
     // There is no call that changes only one of the two: asked first, and the hard one is written back as it is.
-    let hard = get(pid)
-        .and_then(|limits| limits.iter().find(|(known, ..)| *known == resource).map(|(_, _, hard)| *hard))
-        .ok_or(rustix::io::Errno::SRCH)?;
-    let old = prlimit(Some(pid), resource.kernel(), Rlimit { current: soft, maximum: hard })?;
-    Ok(old.current)
+    let (_, maximum) = get(pid, resource).ok_or(rustix::io::Errno::SRCH)?;
+    let pid = Pid::from_raw(pid as i32).ok_or(rustix::io::Errno::SRCH)?;
+    prlimit(Some(pid), resource.kernel(), Rlimit { current: soft, maximum }).map(|_| ())
 }
 
-/// Soft and hard limits of a process as `/proc` says them.
-fn get(pid: Pid) -> Option<Vec<(Resource, Option<u64>, Option<u64>)>> {
-    let text = std::fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).ok()?;
-    Some(parse(&text))
+/// The limits of a process as `/proc` says them.
+fn get(pid: u32, resource: Resource) -> Option<Limits> {
+    parse(&std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?, resource)
 }
 
-fn parse(text: &str) -> Vec<(Resource, Option<u64>, Option<u64>)> {
-    let titles = [
-        (Resource::Files, "Max open files"),
-        (Resource::Memory, "Max address space"),
-        (Resource::Processes, "Max processes"),
-    ];
-    let read = |(resource, title): (Resource, &str)| {
-        let mut fields = text.lines().find_map(|line| line.strip_prefix(title))?.split_ascii_whitespace();
-        let mut number = || Some(fields.next()?.parse::<u64>().ok());
-        Some((resource, number()?, number()?))
+fn parse(text: &str, resource: Resource) -> Option<Limits> {
+    let title = match resource {
+        Resource::Files => "Max open files",
+        Resource::Memory => "Max address space",
+        Resource::Processes => "Max processes",
     };
-    titles.into_iter().filter_map(read).collect()
-}
-
-fn soft_now(pid: u32, resource: Resource) -> Option<Option<u64>> {
-    let limits = get(Pid::from_raw(pid as i32)?)?;
-    limits.iter().find(|(known, ..)| *known == resource).map(|(_, soft, _)| *soft)
+    let mut fields = text.lines().find_map(|line| line.strip_prefix(title))?.split_ascii_whitespace();
+    Some((fields.next()?.parse().ok(), fields.next()?.parse().ok()))
 }
 
 /// Lowers the limit of every process of the tree called `process` to what `limit` says of it; `at_start` is for those that are
@@ -119,7 +109,9 @@ pub(crate) fn impose(
 ) -> Result<u64, AgentError> {
     let mut record = Record { boot_id: boot_id(), resource, imposed: Vec::new(), at_start };
     for stat in process::tree(state, process) {
-        let (Some(limit), Some(before)) = (limit(&stat), soft_now(stat.pid, resource)) else { continue };
+        let (Some(limit), Some(before)) = (limit(&stat), get(stat.pid, resource).map(|(soft, _)| soft)) else {
+            continue;
+        };
         // Never more than it had.
         let limit = before.map_or(limit, |before| before.min(limit));
         record.imposed.push(Imposed { pid: stat.pid, start_ticks: stat.start_ticks, before, limit });
@@ -145,7 +137,7 @@ pub(crate) fn held(state: &State, id: &str) -> Option<u64> {
     let record = record(state, id)?;
     let holds = |one: &&Imposed| {
         Stat::of(one.pid).is_some_and(|stat| stat.start_ticks == one.start_ticks && !stat.is_dead())
-            && soft_now(one.pid, record.resource) == Some(Some(one.limit))
+            && get(one.pid, record.resource).is_some_and(|(soft, _)| soft == Some(one.limit))
     };
     Some(record.imposed.iter().filter(holds).count() as u64)
 }
@@ -162,7 +154,7 @@ pub(crate) fn lift(state: &State, process: &str, id: &str) -> Result<u64, AgentE
     loop {
         let mut again = false;
         for stat in process::tree(state, process) {
-            let Some(Some(now)) = soft_now(stat.pid, record.resource) else { continue };
+            let Some((Some(now), hard)) = get(stat.pid, record.resource) else { continue };
             let own = record.imposed.iter().find(|one| one.pid == stat.pid && one.start_ticks == stat.start_ticks);
             let before = match own {
                 Some(one) if one.limit == now && one.before != Some(now) => one.before,
@@ -170,12 +162,7 @@ pub(crate) fn lift(state: &State, process: &str, id: &str) -> Result<u64, AgentE
                     match first {
                         Some(before) if before != Some(now) => before,
                         // It was started with the limit when nothing ran: it gets all that it may have.
-                        None => Pid::from_raw(stat.pid as i32)
-                            .and_then(get)
-                            .and_then(|all| {
-                                all.iter().find(|(one, ..)| *one == record.resource).map(|(.., hard)| *hard)
-                            })
-                            .flatten(),
+                        None => hard,
                         Some(_) => continue,
                     }
                 }
@@ -185,7 +172,7 @@ pub(crate) fn lift(state: &State, process: &str, id: &str) -> Result<u64, AgentE
                 continue;
             }
             match set(stat.pid, record.resource, before) {
-                Ok(_) => (lifted, again) = (lifted + 1, true),
+                Ok(()) => (lifted, again) = (lifted + 1, true),
                 Err(rustix::io::Errno::SRCH) => {}
                 Err(error) => {
                     let what =
@@ -237,10 +224,10 @@ mod tests {
                     Max processes             96000                unlimited            processes \n\
                     Max open files            1024                 524288               files     \n\
                     Max address space         unlimited            unlimited            bytes     \n";
-        let all = parse(text);
-        assert_eq!(all[0], (Resource::Files, Some(1024), Some(524_288)));
-        assert_eq!(all[1], (Resource::Memory, None, None));
-        assert_eq!(all[2], (Resource::Processes, Some(96_000), None));
+        assert_eq!(parse(text, Resource::Files), Some((Some(1024), Some(524_288))));
+        assert_eq!(parse(text, Resource::Memory), Some((None, None)));
+        assert_eq!(parse(text, Resource::Processes), Some((Some(96_000), None)));
+        assert_eq!(parse("", Resource::Files), None);
     }
 
     #[test]
