@@ -23,6 +23,9 @@ const EXIT_NOT_AS_EXPECTED: u8 = 1;
 /// Faults and processes of a trial outlive it by at most this.
 const LEASE: Duration = Duration::from_secs(20);
 
+/// How often the folder of a trial is tried to be removed.
+const REMOVALS_MAX: u32 = 100;
+
 /// How wide a table may be (columns of a terminal).
 const TABLE_WIDTH: usize = 160;
 
@@ -126,7 +129,8 @@ async fn on_a_cluster(
     target: Option<Arc<dyn Target>>,
     registry: &Registry,
 ) -> anyhow::Result<Trial> {
-    let dir = std::env::temp_dir().join(format!("squall-try-{}-{fault}", std::process::id()));
+    // Not by process id: in its namespace it is always the same.
+    let dir = tempfile::Builder::new().prefix(&format!("squall-try-{fault}-")).tempdir()?.keep();
     let cluster = Arc::new(local::up(needs.nodes, &dir, LEASE).await?);
     let trial = registry.nemesis.try_fault(fault, keys, cluster.clone(), target).await;
     let ends = cluster.controls().into_iter().map(|(name, control)| async move {
@@ -137,7 +141,15 @@ async fn on_a_cluster(
     drop(cluster);
     let trial = trial?;
     ended?;
-    std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    // A watchdog that is just leaving may still write there.
+    let mut removals = 1;
+    while let Err(error) = std::fs::remove_dir_all(&dir) {
+        if removals == REMOVALS_MAX {
+            return Err(error).with_context(|| format!("cannot remove {}", dir.display()));
+        }
+        removals += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     Ok(trial)
 }
 

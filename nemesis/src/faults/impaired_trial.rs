@@ -96,7 +96,8 @@ pub(super) fn expected(impairment: &Impairment) -> String {
     match *impairment {
         Impairment::Delay { delay_us, jitter_us, .. } => {
             let (least, most) = (delay_us.saturating_sub(jitter_us) as f64 / 1e3, (delay_us + jitter_us) as f64 / 1e3);
-            format!("{least} to {} ms more than before; less than {LATE_MS_MAX} ms more after", most + LATE_MS_MAX)
+            let most = most + LATE_MS_MAX;
+            format!("at least {least} ms, at most {most} ms more than before; less than {LATE_MS_MAX} ms more after")
         }
         Impairment::Loss { probability, .. } => format!("{} lost, none before and after", percent(probability)),
         Impairment::Duplicate { probability } => format!("{} twice, none before and after", percent(probability)),
@@ -135,7 +136,8 @@ pub(super) fn judge(impairment: &Impairment, readings: &Readings) -> Result<(), 
         Impairment::Delay { delay_us, jitter_us, .. } => {
             let least = delay_us.saturating_sub(jitter_us) as f64 / 1e3;
             let most = (delay_us + jitter_us) as f64 / 1e3 + LATE_MS_MAX;
-            shown(before.iter().zip(during).all(|(before, during)| (least..=most).contains(&(during - before))))?;
+            // The least is of the trip itself: what a busy machine added before need not be added now.
+            shown(before.iter().zip(during).all(|(before, during)| *during >= least && during - before <= most))?;
             healed(before.iter().zip(after).all(|(before, after)| after - before < LATE_MS_MAX))
         }
         Impairment::Rate { bits_per_s, .. } => {
