@@ -31,6 +31,9 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
 };
 
+/// How often it is looked whether it gets much more than that, while it is not limited.
+const LOOKS_MAX: u32 = 10;
+
 /// Processes with little CPU time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,12 +98,19 @@ impl PlannedFault for CpuLimit {
             "now() {{ set -- $(cat /proc/{pid}/stat); echo $((${{14}} + ${{15}})) $(date +%s%N); }}; \
              sleep 0.2; set -- $(now); sleep 2; echo $* $(now) $(getconf CLK_TCK)"
         );
-        let printed = lab.shell(node, &script).await?;
-        let numbers: Vec<f64> = printed.stdout.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
-        let [used, begun, used_then, ended, ticks] = numbers[..] else {
-            anyhow::bail!("/proc does not say what it has used: {} {}", printed.stdout, printed.stderr)
-        };
-        let share = (used_then - used) / ticks / ((ended - begun) / 1e9);
+        let mut share = 0.0;
+        for _ in 0..if lab.in_force { 1 } else { LOOKS_MAX } {
+            let printed = lab.shell(node, &script).await?;
+            let numbers: Vec<f64> = printed.stdout.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
+            let [used, begun, used_then, ended, ticks] = numbers[..] else {
+                anyhow::bail!("/proc does not say what it has used: {} {}", printed.stdout, printed.stderr)
+            };
+            share = (used_then - used) / ticks / ((ended - begun) / 1e9);
+            // Others may need the machine, too.
+            if share >= 3.0 * self.share {
+                break;
+            }
+        }
         Ok(Reading { words: format!("a busy loop used {:.1}% of a processor", 100.0 * share), numbers: vec![share] })
     }
 

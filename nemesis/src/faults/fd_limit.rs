@@ -83,7 +83,7 @@ impl PlannedFault for FdLimit {
 
     async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {
         let node = *hit.nodes().first().context("nobody is hit")?;
-        let lines = lab.lines_within(node, 1.0, 1).await?;
+        let lines = lab.lines_within(node, 1.0, 15).await?;
         let opened = lines.iter().filter(|line| line.as_str() == "opened").count();
         let refused = lines.iter().filter(|line| line.contains("Too many open files")).count();
         let words = format!("bash opened /dev/null {opened} times, and {refused} times got EMFILE");
