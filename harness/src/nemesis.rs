@@ -100,6 +100,8 @@ pub struct PlanContext<'a> {
     pub seed: crate::seed::Seed,
     /// The system under test, which says what it can do and survive; `None` where only keys are of interest.
     pub target: Option<&'a dyn Target>,
+    /// Whether every node is a machine of its own, as far as the provider can tell.
+    pub has_machines: bool,
 }
 
 /// How often a kind of fault hit nodes of some role while the cluster was in some state.
@@ -122,6 +124,8 @@ pub struct TrialNeeds {
     pub nodes: usize,
     /// A target by its name in test files; without one, a process that only ticks.
     pub target: Option<&'static str>,
+    /// Nodes with kernels of their own, which a local cluster has not.
+    pub machines: bool,
 }
 
 /// What came of trying a fault: the same measured before it, while it was in force, and after it was healed.

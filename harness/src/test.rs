@@ -6,7 +6,7 @@ use crate::registry::{Kind, Registry, find};
 use crate::seed::Seed;
 use crate::target::Target;
 use crate::workload::{CheckBudget, Workload};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,13 @@ pub enum Provider {
     Ssh {
         /// File that lists them.
         hosts: PathBuf,
+    },
+    /// Virtual machines of Vagrant's.
+    Vagrant {
+        /// Folder with the Vagrantfile.
+        folder: PathBuf,
+        /// How many.
+        nodes: usize,
     },
 }
 
@@ -68,26 +75,27 @@ pub struct Overrides {
     pub faults: Option<serde_json::Value>,
 }
 
-/// Reads the nodes of a cluster from the provider's section: names without bringing anything up.
-pub type HostNames = fn(&std::path::Path) -> Result<Vec<String>, ConfigError>;
+/// Reads who the nodes of a cluster are, without bringing anything up.
+#[derive(Clone, Copy)]
+pub struct Names {
+    /// Of a hosts file.
+    pub hosts: fn(&Path) -> Result<Vec<String>, ConfigError>,
+    /// Of a folder with a Vagrantfile, and how many are wanted.
+    pub machines: fn(&Path, Option<usize>) -> Result<Vec<String>, ConfigError>,
+}
 
 impl Test {
     /// Resolves a test file.
     ///
     /// # Errors
     /// File, line, column and key of what is wrong.
-    pub fn read(
-        mut doc: Doc,
-        overrides: &Overrides,
-        registry: &Registry,
-        host_names: HostNames,
-    ) -> Result<Self, ConfigError> {
+    pub fn read(mut doc: Doc, overrides: &Overrides, registry: &Registry, names: Names) -> Result<Self, ConfigError> {
         for argument in &overrides.set {
             doc.set(argument)?;
         }
         let mut top = Section::new("", doc.clone())?;
         let name = top.get("name", "unnamed test".to_owned(), NAME_DOC)?;
-        let (provider, nodes) = read_cluster(top.section("cluster")?, host_names)?;
+        let (provider, nodes) = read_cluster(cluster_section(&mut top)?, names)?;
         let target = read_one_of(&mut top, "target", &registry.targets)?;
         let workload = read_one_of(&mut top, "workload", &registry.workloads)?;
         let times = Times::read(&mut top)?;
@@ -105,6 +113,7 @@ impl Test {
             duration: times.duration,
             seed: seed.child("nemesis"),
             target: Some(&*target),
+            has_machines: !matches!(provider, Provider::Local { .. }),
         };
         let nemesis = match &overrides.faults {
             Some(plan) => registry
@@ -150,10 +159,10 @@ impl Test {
 
 /// The keys of a test file, for people. Those of targets, workloads and faults are described under their own names.
 pub fn keys() -> Vec<crate::config::KeyDoc> {
-    let no_hosts: HostNames = |_| Ok(Vec::new());
+    let nobody = Names { hosts: |_| Ok(Vec::new()), machines: |_, _| Ok(Vec::new()) };
     crate::config::describe("", |top| {
         top.get("name", "unnamed test".to_owned(), NAME_DOC)?;
-        read_cluster(top.section("cluster")?, no_hosts)?;
+        read_cluster(top.section("cluster")?, nobody)?;
         for key in ["target", "workload"] {
             top.raw(key, "NAME: { keys }", "see `squall list` and `squall describe NAME`")?;
         }
@@ -206,15 +215,35 @@ fn read_check(mut section: Section) -> Result<CheckBudget, ConfigError> {
     Ok(CheckBudget { time_max, memory_max: mib.saturating_mul(1 << 20) })
 }
 
-fn read_cluster(mut section: Section, host_names: HostNames) -> Result<(Provider, Vec<String>), ConfigError> {
-    let provider = section.get("provider", "local".to_owned(), "where the nodes come from: local or ssh")?;
-    let nodes = section.optional::<Count>("nodes", "local: how many nodes (default 5)")?;
+/// `cluster: { keys }`, or just the provider: `cluster: vagrant`.
+fn cluster_section(top: &mut Section) -> Result<Section, ConfigError> {
+    let doc = top.raw("cluster", "a provider, or a map", "where the nodes come from")?;
+    let doc = match doc {
+        None => Doc::empty(),
+        Some(Doc { node: DocNode::Scalar(provider), origin }) if !provider.is_empty() => {
+            let value = Doc { node: DocNode::Scalar(provider), origin: origin.clone() };
+            Doc { node: DocNode::Map(vec![("provider".to_owned(), value)]), origin }
+        }
+        Some(doc) => doc,
+    };
+    Section::new("cluster", doc)
+}
+
+fn read_cluster(mut section: Section, names: Names) -> Result<(Provider, Vec<String>), ConfigError> {
+    let provider = section.get("provider", "local".to_owned(), "where the nodes come from: local, vagrant or ssh")?;
+    let nodes = section
+        .optional::<Count>("nodes", "how many nodes; local: default 5, vagrant: default what cluster.yaml says")?;
     let hosts = section.optional::<String>("hosts", "ssh: file that lists the hosts (see `squall describe hosts`)")?;
+    let folder =
+        section.optional::<String>("folder", "vagrant: folder with Vagrantfile and cluster.yaml (default vagrant)")?;
+    if provider != "vagrant" && folder.is_some() {
+        return Err(section.error(format!("`cluster.folder` belongs to provider `vagrant`, not `{provider}`")));
+    }
+    if provider != "ssh" && hosts.is_some() {
+        return Err(section.error(format!("`cluster.hosts` belongs to provider `ssh`, not `{provider}`")));
+    }
     let answer = match provider.as_str() {
         "local" => {
-            if hosts.is_some() {
-                return Err(section.error("`cluster.hosts` belongs to provider `ssh`, not `local`"));
-            }
             let nodes = nodes.unwrap_or(Count::Absolute(5)).resolve(1);
             if nodes > 64 {
                 return Err(section.error(format!("`cluster.nodes` must be at most 64, not {nodes}")));
@@ -228,16 +257,23 @@ fn read_cluster(mut section: Section, host_names: HostNames) -> Result<(Provider
                 );
             };
             if nodes.is_some() {
-                return Err(
-                    section.error("`cluster.nodes` belongs to provider `local`: with `ssh` the hosts file counts")
-                );
+                return Err(section.error("`cluster.nodes` does not belong to provider `ssh`: the hosts file counts"));
             }
             let hosts = PathBuf::from(hosts);
-            let names = host_names(&hosts)?;
+            let names = (names.hosts)(&hosts)?;
             (Provider::Ssh { hosts }, names)
         }
+        "vagrant" => {
+            let folder = PathBuf::from(folder.unwrap_or_else(|| "vagrant".to_owned()));
+            let nodes = nodes.map(|nodes| nodes.resolve(1));
+            if let Some(nodes) = nodes.filter(|nodes| *nodes > 99) {
+                return Err(section.error(format!("`cluster.nodes` must be at most 99, not {nodes}")));
+            }
+            let names = (names.machines)(&folder, nodes)?;
+            (Provider::Vagrant { folder, nodes: names.len() }, names)
+        }
         other => {
-            let known = ["local", "ssh"];
+            let known = ["local", "vagrant", "ssh"];
             return Err(section.error(crate::config::unknown("provider", other, known)));
         }
     };

@@ -131,7 +131,13 @@ mod tests {
     fn plan(yaml: &str, count: usize, seed: u64) -> Result<FaultPlan, ConfigError> {
         let DocNode::Map(entries) = Doc::parse("t.yaml", &format!("nemesis: {yaml}")).unwrap().node else { panic!() };
         let nodes: Vec<String> = (1..=count).map(|i| format!("n{i}")).collect();
-        let context = PlanContext { nodes: &nodes, duration: Duration::from_secs(600), seed: Seed(seed), target: None };
+        let context = PlanContext {
+            nodes: &nodes,
+            duration: Duration::from_secs(600),
+            seed: Seed(seed),
+            target: None,
+            has_machines: true,
+        };
         crate::read::read(Some(&entries[0].1), &context)
     }
 

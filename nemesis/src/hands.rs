@@ -25,6 +25,15 @@ pub(crate) struct Ask {
     pub(crate) faults: Vec<Fault>,
 }
 
+/// Who does something to the packets of a link where no router of ours is in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Who sends them.
+    Sender,
+    /// Who receives them.
+    Receiver,
+}
+
 /// What was seen of a fault.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Seen {
@@ -95,10 +104,11 @@ impl At<'_> {
         nodes.iter().map(ask).collect()
     }
 
-    /// A fault of packets on ordered pairs, by who can do that: the router for all, or each receiver for its own.
+    /// A fault of packets on ordered pairs, by who can do that: the router for all, or one end of each for its own.
     pub(crate) fn per_link_control(
         &self,
         pairs: &[(usize, usize)],
+        end: End,
         fault: impl Fn(Vec<(IpAddr, IpAddr)>) -> Fault,
     ) -> Vec<Ask> {
         let address = |node: usize| self.cluster.nodes[node].address;
@@ -109,12 +119,13 @@ impl At<'_> {
                 vec![Ask { control: control.clone(), faults }]
             }
             Network::PerNode => {
-                let mut by_receiver: BTreeMap<usize, Vec<(IpAddr, IpAddr)>> = BTreeMap::new();
+                let mut by_node: BTreeMap<usize, Vec<(IpAddr, IpAddr)>> = BTreeMap::new();
                 for pair in pairs {
-                    by_receiver.entry(pair.1).or_default().push(addresses(pair));
+                    let node = if end == End::Receiver { pair.1 } else { pair.0 };
+                    by_node.entry(node).or_default().push(addresses(pair));
                 }
-                let ask = |(to, pairs)| Ask { control: self.node(to).control.clone(), faults: vec![fault(pairs)] };
-                by_receiver.into_iter().map(ask).collect()
+                let ask = |(node, pairs)| Ask { control: self.node(node).control.clone(), faults: vec![fault(pairs)] };
+                by_node.into_iter().map(ask).collect()
             }
         }
     }

@@ -18,6 +18,7 @@ pub mod grudge;
 mod hands;
 mod in_force;
 pub mod links;
+mod machine;
 mod package;
 pub mod plan;
 mod read;
@@ -78,7 +79,7 @@ impl NemesisKind for SquallNemesis {
 
     fn trial_needs(&self, fault: &str) -> Option<TrialNeeds> {
         let trial = &read::kind(fault)?.trial;
-        Some(TrialNeeds { nodes: trial.nodes, target: trial.target })
+        Some(TrialNeeds { nodes: trial.nodes, target: trial.target, machines: trial.machines })
     }
 
     async fn try_fault(

@@ -120,7 +120,8 @@ pub(crate) fn kind(name: &str) -> Option<&'static FaultKind> {
 pub(crate) fn keys(name: &str) -> Option<Vec<KeyDoc>> {
     let nodes: Vec<String> = (1..=5).map(|i| format!("n{i}")).collect();
     let seed = squall_harness::Seed(0);
-    let context = PlanContext { nodes: &nodes, duration: Duration::from_secs(1), seed, target: None };
+    let context =
+        PlanContext { nodes: &nodes, duration: Duration::from_secs(1), seed, target: None, has_machines: true };
     let path = format!("nemesis.N.{name}");
     let docs = match name {
         "stable" => describe(&path, |section| stable::read(section, &context).map(|_| ())),

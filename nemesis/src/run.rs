@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+/// One step may take this long to heal: a machine may have to boot.
+const STEP_TIME_MAX: Duration = Duration::from_secs(300);
+
 /// Healing is tried for this long.
 const HEAL_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -127,7 +130,10 @@ impl Nemesis for PlannedNemesis {
         let ends = open.map(|(step, hit)| async move {
             let worker = StepWorker { step, names: &self.plan.nodes, context, state: &self.state };
             // Whatever it leaves is found below.
-            let _ = tokio::time::timeout(HEAL_TIME_MAX, step.fault.fault().heal(&worker.at(), hit)).await;
+            let healed = tokio::time::timeout(STEP_TIME_MAX, step.fault.fault().heal(&worker.at(), hit)).await;
+            if let Ok(Ok(seen)) = healed {
+                self.state().tally.seen(&step.fault, &seen);
+            }
         });
         futures::future::join_all(ends).await;
         let deadline = Instant::now() + HEAL_TIME_MAX;

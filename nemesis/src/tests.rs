@@ -49,7 +49,8 @@ fn plan_for(yaml: &str, seed: u64, target: Option<&dyn Target>) -> Result<FaultP
     let doc = Doc::parse("t.yaml", yaml).unwrap();
     let DocNode::Map(entries) = doc.node else { panic!() };
     let nodes: Vec<String> = (1..=5).map(|i| format!("n{i}")).collect();
-    let context = PlanContext { nodes: &nodes, duration: Duration::from_secs(30), seed: Seed(seed), target };
+    let context =
+        PlanContext { nodes: &nodes, duration: Duration::from_secs(30), seed: Seed(seed), target, has_machines: true };
     read(entries.iter().find(|(key, _)| key == "nemesis").map(|(_, doc)| doc), &context)
 }
 

@@ -9,6 +9,7 @@ use crate::read;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use squall_agent::protocol::{Reply, Request, StartProcess};
+use squall_harness::cluster::Network;
 use squall_harness::config::{Doc, Section};
 use squall_harness::nemesis::{PlanContext, Trial};
 use squall_harness::{ClientFactory, Cluster, Node, Seed, Target};
@@ -41,6 +42,8 @@ pub(crate) struct TrialSetup {
     pub(crate) target: Option<&'static str>,
     /// What that runs: a shell script, or [`TICKER`].
     pub(crate) program: &'static str,
+    /// On nodes with kernels of their own only.
+    pub(crate) machines: bool,
 }
 
 /// Says that it was started, then prints the time, by a `date` of its own, some fifty times a second.
@@ -197,7 +200,9 @@ pub(crate) async fn run(
     };
     let keys_text = serde_json::to_string(&keys.to_yaml())?.replace('"', "").replace(':', ": ").replace(',', ", ");
     let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.to_string()).collect();
-    let context = PlanContext { nodes: &names, duration: Duration::from_secs(600), seed: Seed(1), target: None };
+    let has_machines = matches!(cluster.network, Network::PerNode);
+    let context =
+        PlanContext { nodes: &names, duration: Duration::from_secs(600), seed: Seed(1), target: None, has_machines };
     let planned = read::one(kind, keys, &context)?;
     start(&planned, cluster, target).await?;
 

@@ -1,7 +1,6 @@
 //! `squall bench`: how fast the harness itself is, with a client that answers at once.
 
 use anyhow::Context;
-use squall_agent::protocol::{Hello, VERSION};
 use squall_checkers::Sym;
 use squall_harness::cluster::{Control, Duplex, Node};
 use squall_harness::config::{Doc, Section};
@@ -75,16 +74,6 @@ async fn bench(args: &Args) -> anyhow::Result<()> {
 fn node() -> Arc<Node> {
     let silent =
         Duplex { writer: Box::new(tokio::io::sink()), reader: Box::new(tokio::io::empty()), keep: Box::new(()) };
-    let hello = Hello {
-        version: VERSION,
-        pid: 0,
-        hostname: String::new(),
-        boot_id: String::new(),
-        uid: 0,
-        root: String::new(),
-        arch: String::new(),
-        addresses: Vec::new(),
-    };
     Arc::new(Node {
         name: Sym::new("n1"),
         index: 0,
@@ -92,7 +81,6 @@ fn node() -> Arc<Node> {
         root: String::new(),
         program: String::new(),
         control: Control::new("n1", silent),
-        hello,
     })
 }
 

@@ -1,6 +1,6 @@
 //! `squall doctor`: what this machine, and the hosts of a file, can do.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use squall_agent::protocol::{Finding, Level, Reply, Request};
 use squall_harness::cluster::ssh;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn ask(hosts: &std::path::Path) -> anyhow::Result<Vec<(String, Vec<Finding>)>> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let program = ssh::program::find()?;
     let cluster = ssh::up(hosts, &program, Duration::from_secs(20)).await?;
     let mut machines = Vec::new();
     for node in &cluster.nodes {

@@ -1,6 +1,5 @@
 //! `squall heal`: undoes what a run left behind on hosts over ssh. The local cluster never leaves anything.
 
-use anyhow::Context;
 use squall_agent::protocol::{Reply, Request};
 use squall_harness::cluster::ssh;
 use std::path::PathBuf;
@@ -24,7 +23,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn heal(args: &Args) -> anyhow::Result<()> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let program = ssh::program::find()?;
     let cluster = ssh::up(&args.hosts, &program, Duration::from_secs(20)).await?;
     for node in &cluster.nodes {
         let reply = node.control.call(Request::HealAll).await?;

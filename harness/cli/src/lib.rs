@@ -3,6 +3,7 @@
 
 mod bench;
 mod check;
+mod cluster;
 mod coverage;
 mod describe;
 mod doctor;
@@ -49,6 +50,8 @@ enum Command {
     Describe(describe::DescribeArgs),
     /// What this machine and the nodes can do, and what to install
     Doctor(doctor::Args),
+    /// Virtual machines for provider `vagrant`: bring them up, look at them, take them down
+    Cluster(cluster::Args),
     /// A shell on a node of a local cluster that is up
     Enter(enter::Args),
     /// Undo every fault that is left on the nodes of a hosts file
@@ -95,6 +98,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::List(args) => as_usage(describe::list(&args, &registry).map(|()| 0)),
         Command::Describe(args) => as_usage(describe::describe(&args, &registry).map(|()| 0)),
         Command::Doctor(args) => doctor::run(&args).map_err(|error| (failure_code(&error), error)),
+        Command::Cluster(args) => cluster::run(&args).map_err(|error| (failure_code(&error), error)),
         Command::Enter(args) => enter::run(&args).map_err(|error| (failure_code(&error), error)),
         Command::Heal(args) => heal::run(&args).map_err(|error| (failure_code(&error), error)),
         Command::Coverage(args) => as_usage(coverage::run(&args, &registry).map(|()| 0)),

@@ -177,6 +177,9 @@ fn text(trial: &Trial) -> String {
 /// Every fault in a process and namespaces of its own.
 fn try_all(args: &TryArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
     let faults = registry.nemesis.faults();
+    let needs_machines =
+        |fault: &FaultDoc| registry.nemesis.trial_needs(fault.name).is_some_and(|needs| needs.machines);
+    let needs_machines: Vec<bool> = faults.iter().map(needs_machines).collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..args.jobs.get() {
@@ -184,8 +187,14 @@ fn try_all(args: &TryArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(fault) = faults.get(number) else { return };
-                    let trial = in_a_process(fault.name).unwrap_or_else(|error| untried(fault, &error));
-                    eprintln!("{:<20} {}", fault.name, trial.problem.as_deref().unwrap_or("as expected, and gone"));
+                    let needs_machines = needs_machines[number];
+                    let trial = match needs_machines {
+                        true => untried(fault, NEEDS_MACHINES, None),
+                        false => in_a_process(fault.name)
+                            .unwrap_or_else(|error| untried(fault, "", Some(format!("{error:#}")))),
+                    };
+                    let said = if needs_machines { NEEDS_MACHINES } else { "as expected, and gone" };
+                    eprintln!("{:<20} {}", fault.name, trial.problem.as_deref().unwrap_or(said));
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((number, trial));
                 }
             });
@@ -205,7 +214,11 @@ fn try_all(args: &TryArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
     Ok(if failed { EXIT_NOT_AS_EXPECTED.into() } else { ExitCode::SUCCESS })
 }
 
-fn untried(fault: &FaultDoc, error: &anyhow::Error) -> Trial {
+/// Said of a fault that a local cluster cannot have.
+const NEEDS_MACHINES: &str = "needs machines of their own: tried on virtual machines (`.ci/vm`)";
+
+/// A row without readings.
+fn untried(fault: &FaultDoc, expected: &str, problem: Option<String>) -> Trial {
     Trial {
         fault: fault.name.to_owned(),
         keys: String::new(),
@@ -213,9 +226,9 @@ fn untried(fault: &FaultDoc, error: &anyhow::Error) -> Trial {
         before: String::new(),
         during: String::new(),
         after: String::new(),
-        expected: String::new(),
+        expected: expected.to_owned(),
         agents: String::new(),
-        problem: Some(format!("{error:#}")),
+        problem,
     }
 }
 
@@ -252,7 +265,11 @@ fn markdown(trials: &[(FaultDoc, Trial)]) -> String {
         "\n## What was seen\n\n| fault | tried with | before | during | after | expected | |\n|---|---|---|---|---|---|---|\n",
     );
     for (doc, trial) in trials {
-        let verdict = trial.problem.as_deref().map_or("as expected".to_owned(), |why| format!("**failed**: {why}"));
+        let verdict = match &trial.problem {
+            Some(why) => format!("**failed**: {why}"),
+            None if trial.before.is_empty() => "not tried here".to_owned(),
+            None => "as expected".to_owned(),
+        };
         let cells = [&trial.before, &trial.during, &trial.after, &trial.expected, &verdict].map(|cell| escaped(cell));
         let _ = writeln!(out, "| `{}` | `{}` | {} |", doc.name, escaped(&trial.keys), cells.join(" | "));
     }

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use futures::future::BoxFuture;
 use squall_harness::cluster::local::{self, Entered};
 use squall_harness::cluster::ssh;
+use squall_harness::cluster::vagrant::{self, Machines};
 use squall_harness::config::{Doc, parse_duration};
 use squall_harness::nemesis::NemesisKind;
 use squall_harness::progress::Progress;
@@ -13,7 +14,7 @@ use squall_harness::report::Report;
 use squall_harness::run::{FailFast, RunContext, UpCluster, run as run_test, save_plan};
 use squall_harness::signals::Signals;
 use squall_harness::store::{PLAN, Run};
-use squall_harness::test::{Overrides, Provider, read_plan};
+use squall_harness::test::{Names, Overrides, Provider, read_plan};
 use squall_harness::{Cluster, Registry, Test};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,6 +22,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// Reads who the nodes are without bringing anything up.
+const NAMES: Names = Names {
+    hosts: ssh::host_names,
+    machines: |folder, nodes| Ok(vagrant::names(nodes.unwrap_or(vagrant::Settings::read(folder)?.nodes))),
+};
 
 /// The test of a bare `squall run`.
 const DEFAULT_TEST: &str = include_str!("../../../workloads/tests/register.yaml");
@@ -60,6 +67,9 @@ pub(crate) struct Args {
     /// With `--fail-fast`: keep the cluster up for this long at most, terminal or not
     #[arg(long, value_name = "TIME", requires = "fail_fast", value_parser = duration)]
     keep_up: Option<Duration>,
+    /// Keep the virtual machines that were made for this run (provider `vagrant`); those that were up before always stay
+    #[arg(long)]
+    keep: bool,
     /// Keep the nodes' data folders
     #[arg(long)]
     keep_data: bool,
@@ -123,7 +133,7 @@ fn read_test(args: &Args, registry: &Registry) -> anyhow::Result<Test> {
             }
         }
     };
-    Ok(Test::read(doc, &overrides, registry, ssh::host_names)?)
+    Ok(Test::read(doc, &overrides, registry, NAMES)?)
 }
 
 /// Everything that happens with threads and, on the local provider, inside the namespaces.
@@ -145,9 +155,20 @@ async fn controller(args: &Args, test: Test, nemesis_kind: Arc<dyn NemesisKind>)
     let (interrupts_sender, interrupts) = watch::channel(0);
     let interrupt_task = tokio::spawn(count_interrupts(interrupts_sender));
     let begun = Instant::now();
-    let (up, what) = tokio::select! {
-        up = bring_up(&test, &run) => up?,
-        () = interrupted(interrupts.clone(), 1) => bail!("interrupted while the cluster came up"),
+    let machines = match &test.provider {
+        Provider::Vagrant { folder, nodes } => Some(Machines::open(folder, Some(*nodes))?),
+        _ => None,
+    };
+    let up = tokio::select! {
+        up = bring_up(&test, &run, machines.as_ref(), &progress) => up,
+        () = interrupted(interrupts.clone(), 1) => Err(anyhow::anyhow!("interrupted while the cluster came up")),
+    };
+    let (up, what) = match up {
+        Ok(up) => up,
+        Err(error) => {
+            end_machines(args, machines, &progress).await;
+            return Err(error);
+        }
     };
     progress.done("up", &format!("{what} in {:.1} s", begun.elapsed().as_secs_f64()));
     let up = UpCluster { cluster: Arc::new(up), what };
@@ -182,6 +203,7 @@ async fn controller(args: &Args, test: Test, nemesis_kind: Arc<dyn NemesisKind>)
     };
     progress.now("taking the cluster down".to_owned());
     let down = tokio::time::timeout(LEAVE_TIME_MAX, take_down(&up.cluster)).await;
+    end_machines(args, machines, &progress).await;
     interrupt_task.abort();
     progress.finish();
     if !args.keep_data {
@@ -223,18 +245,38 @@ pub(crate) fn shown(path: &Path) -> String {
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
 
-async fn bring_up(test: &Test, run: &Run) -> anyhow::Result<(Cluster, String)> {
+async fn bring_up(
+    test: &Test,
+    run: &Run,
+    machines: Option<&Machines>,
+    progress: &Progress,
+) -> anyhow::Result<(Cluster, String)> {
+    if let Some(machines) = machines {
+        let say = |what: &str| progress.now(what.to_owned());
+        let cluster = machines.up(&ssh::program::find()?, test.lease, &say).await?;
+        let what = format!("{} virtual machines", cluster.nodes.len());
+        return Ok((cluster, what));
+    }
     match &test.provider {
+        Provider::Vagrant { .. } => bail!("nobody opened the folder of the machines"),
         Provider::Local { nodes } => {
             let cluster = local::up(*nodes, &run.dir.join("nodes"), test.lease).await?;
             Ok((cluster, format!("{nodes} nodes in namespaces")))
         }
         Provider::Ssh { hosts } => {
-            let program = std::env::current_exe().context("cannot find this program's own file")?;
-            let cluster = ssh::up(hosts, &program, test.lease).await?;
+            let cluster = ssh::up(hosts, &ssh::program::find()?, test.lease).await?;
             let what = format!("{} hosts over ssh", cluster.nodes.len());
             Ok((cluster, what))
         }
+    }
+}
+
+/// Destroys the machines that were made for this run, unless they are to be kept.
+async fn end_machines(args: &Args, machines: Option<Machines>, progress: &Progress) {
+    let Some(machines) = machines.filter(|_| !args.keep) else { return };
+    progress.now("destroying the machines that were made for this run".to_owned());
+    if let Err(error) = machines.end().await {
+        eprintln!("warning: machines may be left, see `squall cluster status`: {error:#}");
     }
 }
 

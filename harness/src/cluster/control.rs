@@ -10,19 +10,23 @@ use squall_agent::protocol::{AgentError, Hello, Reply, Request, VERSION};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 /// How long [`Control::call`] waits for an answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// How long an agent that was started again may take to say so.
+const GREETING_TIME_MAX: Duration = Duration::from_secs(15);
+
 /// How much of a file is fetched at a time (bytes).
 const FETCH_LEN: u64 = 1 << 20;
 
-/// How often a lost channel is opened again before its node counts as lost, and how long to wait before each try.
+/// How long to wait before a lost channel is opened again, the first times; from then on always the last of these, until
+/// [`Transport::boot_time_max`] is over.
 const REOPEN_AFTER: [Duration; 4] =
-    [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
+    [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
 
 /// Leases are renewed this many times within their length: one lost renewal must not end them.
 const RENEWALS_PER_LEASE: u32 = 5;
@@ -38,6 +42,7 @@ struct Inner {
     channel: Mutex<Arc<Channel>>,
     /// How to open the channel again when it is lost; `None` for a bare [`Control::new`].
     reopen: Option<Reopen>,
+    boots: Mutex<Boots>,
     /// Held while the channel is opened again, so that many waiting requests open it once.
     reopening: tokio::sync::Mutex<()>,
 }
@@ -47,6 +52,28 @@ struct Reopen {
     transport: Arc<dyn Transport>,
     argv: Vec<String>,
     lease: Duration,
+}
+
+/// What is known of the boots of a node.
+#[derive(Default)]
+struct Boots {
+    /// What the agent said of itself last.
+    hello: Option<Hello>,
+    /// It goes down, and whatever still answers in this boot is on its way out.
+    leaving: Option<(String, Instant)>,
+    /// The last time that it went down and came back.
+    last: Option<Boot>,
+}
+
+/// A machine went down and came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// `/proc/sys/kernel/random/boot_id` before.
+    pub from: String,
+    /// And since then.
+    pub to: String,
+    /// From [`Control::goes_down`], or the loss of the channel, to the first answer.
+    pub took: Duration,
 }
 
 /// One duplex stream and who waits on it.
@@ -132,13 +159,14 @@ impl Control {
     ) -> anyhow::Result<(Self, Hello)> {
         let duplex = transport.open(&argv).await?;
         let control = Self::with(node, duplex, Some(Reopen { transport, argv, lease }));
-        let hello = match control.ask(&control.channel(), &hello(lease), &[], ANSWER_TIME_MAX).await? {
+        let hello = match control.ask(&control.channel(), &hello(lease, false), &[], ANSWER_TIME_MAX).await? {
             (Reply::Hello(hello), _) if hello.version == VERSION => hello,
             (Reply::Hello(hello), _) => {
                 anyhow::bail!("{node}: the agent speaks version {} of the protocol, not {VERSION}", hello.version)
             }
             (other, _) => anyhow::bail!("{node}: the agent answered a greeting with {other:?}"),
         };
+        control.boots().hello = Some(hello.clone());
         tokio::spawn(keep_alive(Arc::downgrade(&control.inner), lease));
         Ok((control, hello))
     }
@@ -146,7 +174,57 @@ impl Control {
     fn with(node: &str, duplex: Duplex, reopen: Option<Reopen>) -> Self {
         let channel = Mutex::new(Channel::start(duplex));
         let reopening = tokio::sync::Mutex::default();
-        Self { inner: Arc::new(Inner { node: node.to_owned(), channel, reopen, reopening }) }
+        let boots = Mutex::default();
+        Self { inner: Arc::new(Inner { node: node.to_owned(), channel, reopen, boots, reopening }) }
+    }
+
+    fn boots(&self) -> MutexGuard<'_, Boots> {
+        self.inner.boots.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What the agent said of itself last: after a boot it is another process, of another boot. `None` for a bare
+    /// [`Control::new`].
+    pub fn hello(&self) -> Option<Hello> {
+        self.boots().hello.clone()
+    }
+
+    /// The node goes down now, and will boot again: gives the channel up at once, and from here on only an agent of another
+    /// boot counts. The next request waits for it.
+    pub async fn goes_down(&self, why: &str) {
+        {
+            let mut boots = self.boots();
+            let now = boots.hello.as_ref().map(|hello| hello.boot_id.clone()).unwrap_or_default();
+            boots.leaving = Some((now, Instant::now()));
+        }
+        self.channel().lose(why);
+        if let Some(reopen) = &self.inner.reopen {
+            reopen.transport.disconnect().await;
+        }
+    }
+
+    /// It did not go down after all: the agent of the same boot counts again.
+    pub fn stays_up(&self) {
+        self.boots().leaving = None;
+    }
+
+    /// The last time that the node went down and came back, if it ever did.
+    pub fn last_boot(&self) -> Option<Boot> {
+        self.boots().last.clone()
+    }
+
+    /// Notes what the agent says of itself over a new channel; `Err` when it belongs to a boot that is over.
+    fn greeted(&self, hello: Hello, lost_at: Instant) -> Result<(), String> {
+        let mut boots = self.boots();
+        if boots.leaving.as_ref().is_some_and(|(boot, _)| *boot == hello.boot_id) {
+            return Err("it has not gone down yet".to_owned());
+        }
+        let since = boots.leaving.take().map_or(lost_at, |(_, since)| since);
+        let before = boots.hello.as_ref().map(|before| before.boot_id.clone());
+        if let Some(from) = before.filter(|before| *before != hello.boot_id) {
+            boots.last = Some(Boot { from, to: hello.boot_id.clone(), took: since.elapsed() });
+        }
+        boots.hello = Some(hello);
+        Ok(())
     }
 
     /// Sends `request` and waits for its answer for at most 30 s.
@@ -196,25 +274,39 @@ impl Control {
         let Some(reopen) = &self.inner.reopen else {
             return Err(ControlError::Lost { node: self.inner.node.clone(), why });
         };
-        for pause in REOPEN_AFTER {
-            tokio::time::sleep(pause).await;
-            let opened = tokio::time::timeout(ANSWER_TIME_MAX, reopen.transport.open(&reopen.argv)).await;
-            match opened {
-                Ok(Ok(duplex)) => {
-                    let channel = Channel::start(duplex);
-                    match self.ask(&channel, &hello(reopen.lease), &[], ANSWER_TIME_MAX).await {
-                        Ok(_) => {
-                            *self.inner.channel.lock().unwrap_or_else(|e| e.into_inner()) = channel.clone();
-                            return Ok(channel);
-                        }
-                        Err(error) => why = error.to_string(),
-                    }
+        let begun = Instant::now();
+        for turn in 0.. {
+            tokio::time::sleep(REOPEN_AFTER[turn.min(REOPEN_AFTER.len() - 1)]).await;
+            match self.open_again(reopen, begun).await {
+                Ok(channel) => {
+                    *self.inner.channel.lock().unwrap_or_else(|e| e.into_inner()) = channel.clone();
+                    return Ok(channel);
                 }
-                Ok(Err(error)) => why = format!("{error:#}"),
-                Err(_) => why = "it could not be opened again in time".to_owned(),
+                Err(now) => why = now,
+            }
+            if begun.elapsed() > reopen.transport.boot_time_max() {
+                break;
             }
         }
         Err(ControlError::Lost { node: self.inner.node.clone(), why })
+    }
+
+    /// One try to open the channel again.
+    async fn open_again(&self, reopen: &Reopen, lost_at: Instant) -> Result<Arc<Channel>, String> {
+        let opened = tokio::time::timeout(ANSWER_TIME_MAX, reopen.transport.open(&reopen.argv)).await;
+        let duplex = opened.map_err(|_| "it could not be opened again in time".to_owned())?;
+        let channel = Channel::start(duplex.map_err(|error| format!("{error:#}"))?);
+        // A machine that goes down while it is greeted answers nothing at all.
+        let greeting = self.ask(&channel, &hello(reopen.lease, true), &[], GREETING_TIME_MAX).await;
+        let greeted = match greeting {
+            Ok((Reply::Hello(hello), _)) => self.greeted(hello, lost_at),
+            Ok((other, _)) => Err(format!("the agent answered a greeting with {other:?}")),
+            Err(error) => Err(error.to_string()),
+        };
+        if greeted.is_err() {
+            reopen.transport.disconnect().await;
+        }
+        greeted.map(|()| channel)
     }
 
     async fn ask(
@@ -258,8 +350,8 @@ impl Control {
     }
 }
 
-fn hello(lease: Duration) -> Request {
-    Request::Hello { version: VERSION, lease_ms: lease.as_millis() as u64 }
+fn hello(lease: Duration, again: bool) -> Request {
+    Request::Hello { version: VERSION, lease_ms: lease.as_millis() as u64, again }
 }
 
 /// Renews the lease until the last handle is gone. A failed renewal is tried again with the next: whoever needs the node

@@ -7,16 +7,18 @@ mod control;
 #[cfg(target_os = "linux")]
 pub mod local;
 pub mod ssh;
+#[cfg(target_os = "linux")]
+pub mod vagrant;
 
-pub use control::{Control, ControlError, fetch_file};
+pub use control::{Boot, Control, ControlError, fetch_file};
 
 use async_trait::async_trait;
 use squall_agent::faults::drop::DropBy;
-use squall_agent::protocol::Hello;
 use squall_checkers::Sym;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A duplex byte stream to a program on a node: what it reads, what it writes.
@@ -37,6 +39,12 @@ pub trait Transport: Send + Sync {
     async fn put(&self, local: &Path, remote: &str) -> anyhow::Result<()>;
     /// Starts a program on the node and connects to its stdin and stdout; its stderr goes to the run's log.
     async fn open(&self, argv: &[String]) -> anyhow::Result<Duplex>;
+    /// Gives up whatever connection there is: its other end is gone, and nobody will say so. The next use makes a new one.
+    async fn disconnect(&self) {}
+    /// How long a lost node is waited for: as long as it may take to boot, where it can.
+    fn boot_time_max(&self) -> Duration {
+        Duration::from_secs(4)
+    }
 }
 
 /// One machine of the cluster.
@@ -51,16 +59,23 @@ pub struct Node {
     pub root: String,
     /// Absolute path of the squall program on the node (also serves `squall node`).
     pub program: String,
-    /// The control channel.
+    /// The control channel; knows what the agent said of itself last.
     pub control: Control,
-    /// What the agent said of itself.
-    pub hello: Hello,
 }
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.name, self.address)
     }
+}
+
+/// Switches machines off and on from outside, where the provider can.
+#[async_trait]
+pub trait Power: Send + Sync {
+    /// Cuts the power of the node with this index; returns when it is off. One that is off already is fine.
+    async fn off(&self, node: usize) -> anyhow::Result<()>;
+    /// Gives it power again; it boots by itself. One that is on is fine.
+    async fn on(&self, node: usize) -> anyhow::Result<()>;
 }
 
 /// Who drops packets for a partition.
@@ -88,6 +103,8 @@ pub struct Cluster {
     pub nodes: Vec<Arc<Node>>,
     /// Who cuts links.
     pub network: Network,
+    /// Who switches machines off and on; `None` where only a machine itself can.
+    pub power: Option<Arc<dyn Power>>,
     /// Provider's own handle: dropped when the cluster goes down.
     pub keep: Box<dyn std::any::Any + Send + Sync>,
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Version of this protocol; both sides refuse another one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A frame may not be longer than this (bytes): anything longer is not our peer.
 pub const FRAME_LEN_MAX: usize = 64 << 20;
@@ -33,6 +33,9 @@ pub enum Request {
         version: u32,
         /// How long processes and faults outlive the last sign of life of the controller (milliseconds).
         lease_ms: u64,
+        /// This session was here before: what it prepared, and what it impaired for longer than a boot, is put in force
+        /// again when the machine was booted meanwhile. Otherwise what another boot left is struck.
+        again: bool,
     },
     /// Sign of life: extends the lease of everything on this node. Answer: [`Reply::Time`].
     Renew {

@@ -180,7 +180,7 @@ fn refuses_what_it_cannot_answer_for() {
     let error = agent.ask(Request::Start(missing)).unwrap_err();
     assert!(error.message.contains("/no/such/program"), "{error}");
     assert!(std::fs::read_dir(root.path().join("agent/ledger")).unwrap().next().is_none());
-    let old = agent.ask(Request::Hello { version: VERSION + 1, lease_ms: 0 }).unwrap_err();
+    let old = agent.ask(Request::Hello { version: VERSION + 1, lease_ms: 0, again: false }).unwrap_err();
     assert!(old.message.contains("version"), "{old}");
     agent.shutdown();
 }

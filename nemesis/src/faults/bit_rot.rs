@@ -20,7 +20,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 3000, doc: "how long bits are wrong" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: TICKER },
+    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: TICKER, machines: false },
 };
 
 /// Files whose bits rot.

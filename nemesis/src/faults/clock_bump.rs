@@ -32,6 +32,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
         keys: "{ nodes: one, by: 1h, direction: ahead }",
         target: None,
         program: clocks::TELLERS,
+        machines: false,
     },
 };
 

@@ -30,6 +30,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
         keys: "{ nodes: one, rate: 0.5, direction: back }",
         target: None,
         program: clocks::TELLERS,
+        machines: false,
     },
 };
 

@@ -25,7 +25,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 3000, doc: "how long it stands still" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: clocks::TELLERS },
+    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: clocks::TELLERS, machines: false },
 };
 
 /// Clocks that stand still.

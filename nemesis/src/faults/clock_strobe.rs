@@ -31,6 +31,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
         keys: "{ nodes: one, by: 1m, period: 300ms }",
         target: None,
         program: clocks::TELLERS,
+        machines: false,
     },
 };
 

@@ -3,7 +3,7 @@
 
 use super::impaired::{self, Impaired, MECHANISM, NEEDS, us};
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope, impaired_trial};
-use crate::hands::{Ask, At, Seen};
+use crate::hands::{Ask, At, End, Seen};
 use crate::trial::{Lab, Reading, Readings};
 use async_trait::async_trait;
 use rand::seq::SliceRandom;
@@ -118,7 +118,7 @@ impl PlannedFault for Clog {
             let (after_us, until_us) = swizzle.times(node);
             let impairment = Impairment::Clog { after_us, until_us: Some(until_us) };
             let fault = |pairs: Vec<(IpAddr, IpAddr)>| Fault::Link(Link { pairs, impairment, seed: self.clogged.seed });
-            for ask in at.per_link_control(&links, fault) {
+            for ask in at.per_link_control(&links, End::Sender, fault) {
                 // One list for each agent: the faults of one get ids of their own.
                 match asks.iter_mut().find(|other| other.control.is(&ask.control)) {
                     Some(other) => other.faults.extend(ask.faults),

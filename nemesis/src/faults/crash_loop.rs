@@ -16,7 +16,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 5000, doc: "how long it goes on" },
     read,
-    trial: TrialSetup { nodes: 2, keys: "{ nodes: one }", target: None, program: TICKER },
+    trial: TrialSetup { nodes: 2, keys: "{ nodes: one }", target: None, program: TICKER, machines: false },
 };
 
 const DEFAULTS: Defaults = Defaults { nodes: "one", lives_ms: (0, 300), again: 0 };

@@ -32,6 +32,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
         keys: "{ how: bit-flip, path: probe, beyond: true, nodes: one }",
         target: None,
         program: TICKER,
+        machines: false,
     },
 };
 

@@ -20,7 +20,13 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 2000, doc: "how long they fail" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one, error: ENOSPC }", target: None, program: TICKER },
+    trial: TrialSetup {
+        nodes: 1,
+        keys: "{ nodes: one, error: ENOSPC }",
+        target: None,
+        program: TICKER,
+        machines: false,
+    },
 };
 
 /// Operations that fail.

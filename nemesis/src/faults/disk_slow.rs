@@ -21,7 +21,13 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 3000, doc: "how long they are slow" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one, delay: 300ms }", target: None, program: TICKER },
+    trial: TrialSetup {
+        nodes: 1,
+        keys: "{ nodes: one, delay: 300ms }",
+        target: None,
+        program: TICKER,
+        machines: false,
+    },
 };
 
 /// Operations that take longer.

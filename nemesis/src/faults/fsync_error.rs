@@ -22,7 +22,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 2000, doc: "how long a file's first fsync fails" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: TICKER },
+    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: TICKER, machines: false },
 };
 
 /// Files of which an fsync fails.

@@ -3,7 +3,7 @@
 //! Several on one link add up, whether of one kind or of different ones, and end one by one.
 
 use super::{FaultKind, Hit, Make, Planned, PlannedFault, Scope, impaired_trial};
-use crate::hands::{self, Ask, At, Seen};
+use crate::hands::{self, Ask, At, End, Seen};
 use crate::links::{LinkSelector, Links};
 use crate::trial::{Lab, Reading, Readings};
 use anyhow::{Context, bail};
@@ -123,7 +123,7 @@ impl PlannedFault for Impaired {
 
     fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {
         let (impairment, seed) = (self.impairment, self.seed);
-        at.per_link_control(hit.links(), |pairs| Fault::Link(Link { pairs, impairment, seed }))
+        at.per_link_control(hit.links(), End::Sender, |pairs| Fault::Link(Link { pairs, impairment, seed }))
     }
 
     async fn verify(&self, at: &At<'_>, hit: &Hit, evidence: &[Evidence]) -> anyhow::Result<Seen> {
@@ -196,7 +196,13 @@ mod tests {
         let doc = Doc::parse("t.yaml", yaml).unwrap();
         let DocNode::Map(entries) = doc.node else { panic!() };
         let nodes: Vec<String> = (1..=5).map(|i| format!("n{i}")).collect();
-        let context = PlanContext { nodes: &nodes, duration: Duration::from_secs(30), seed: Seed(7), target: None };
+        let context = PlanContext {
+            nodes: &nodes,
+            duration: Duration::from_secs(30),
+            seed: Seed(7),
+            target: None,
+            has_machines: true,
+        };
         read(Some(&entries[0].1), &context).map_err(|error| error.to_string())
     }
 

@@ -23,7 +23,7 @@ const HEADERS: f64 = 28.0;
 
 /// A trial between two nodes with these keys.
 pub(super) const fn setup(keys: &'static str) -> TrialSetup {
-    TrialSetup { nodes: 2, keys, target: None, program: TICKER }
+    TrialSetup { nodes: 2, keys, target: None, program: TICKER, machines: false }
 }
 
 /// Measures the link.

@@ -17,7 +17,13 @@ pub(crate) const KIND: FaultKind = FaultKind {
     lasts: Lasts { key: "for", default_ms: 4000, doc: "how long it goes on" },
     read,
     // Lives that are long enough for the shell of a busy machine to say that it was started.
-    trial: TrialSetup { nodes: 2, keys: "{ nodes: one, lives: [400ms, 800ms] }", target: None, program: TICKER },
+    trial: TrialSetup {
+        nodes: 2,
+        keys: "{ nodes: one, lives: [400ms, 800ms] }",
+        target: None,
+        program: TICKER,
+        machines: false,
+    },
 };
 
 const DEFAULTS: Defaults = Defaults { nodes: "one", lives_ms: (50, 1500), again: 1 };

@@ -20,7 +20,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 2000, doc: "how long writes go astray; what was damaged stays so" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one, path: probe }", target: None, program: TICKER },
+    trial: TrialSetup { nodes: 1, keys: "{ nodes: one, path: probe }", target: None, program: TICKER, machines: false },
 };
 
 /// Writes that land elsewhere.

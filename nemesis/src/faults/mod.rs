@@ -36,7 +36,9 @@ pub mod partition;
 pub mod pause;
 pub mod pid_limit;
 pub mod power_cut;
+pub mod power_off;
 pub mod rate;
+pub mod reboot;
 pub mod remove_member;
 pub mod reorder;
 pub mod reset;
@@ -149,6 +151,10 @@ faults! {
     KillInStartup(kill_in_startup),
     /// kill -9, and again while it recovers.
     KillInRecovery(kill_in_recovery),
+    /// Machines lose power, and boot.
+    PowerOff(power_off),
+    /// Machines are rebooted.
+    Reboot(reboot),
     /// Leadership is handed over.
     TransferLeader(transfer_leader),
     /// A member leaves, and joins again when the step ends.

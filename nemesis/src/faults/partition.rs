@@ -1,7 +1,7 @@
 //! Links are cut: packets between nodes are dropped, silently.
 
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
-use crate::hands::{self, Ask, At, Seen};
+use crate::hands::{self, Ask, At, End, Seen};
 use crate::links::{LinkSelector, Links};
 use crate::trial::{Lab, Reading, Readings, TICKER, TrialSetup};
 use anyhow::bail;
@@ -25,7 +25,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 4000, doc: "how long the links are cut" },
     read,
-    trial: TrialSetup { nodes: 4, keys: "{ shape: halves }", target: None, program: TICKER },
+    trial: TrialSetup { nodes: 4, keys: "{ shape: halves }", target: None, program: TICKER, machines: false },
 };
 
 /// Links that are cut.
@@ -62,7 +62,7 @@ impl PlannedFault for Partition {
 
     fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {
         let by = at.cluster.network.drop_by();
-        at.per_link_control(hit.links(), |pairs| Fault::Drop(Drop { pairs, by }))
+        at.per_link_control(hit.links(), End::Receiver, |pairs| Fault::Drop(Drop { pairs, by }))
     }
 
     async fn verify(&self, at: &At<'_>, hit: &Hit, evidence: &[Evidence]) -> anyhow::Result<Seen> {

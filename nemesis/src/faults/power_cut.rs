@@ -27,7 +27,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "restart_after", default_ms: 1000, doc: "how long it stays down" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one, lose: all }", target: None, program: TICKER },
+    trial: TrialSetup { nodes: 1, keys: "{ nodes: one, lose: all }", target: None, program: TICKER, machines: false },
 };
 
 /// Nodes whose power is cut.

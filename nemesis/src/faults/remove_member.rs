@@ -27,7 +27,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 4000, doc: "how long it is no member" },
     read,
-    trial: TrialSetup { nodes: 3, keys: "{ nodes: follower }", target: Some("etcd"), program: "" },
+    trial: TrialSetup { nodes: 3, keys: "{ nodes: follower }", target: Some("etcd"), program: "", machines: false },
 };
 
 /// Nodes that are no members for a while; `for: 10ms` replaces a member.

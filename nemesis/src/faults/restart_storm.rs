@@ -16,7 +16,13 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 6000, doc: "how long it goes on" },
     read,
-    trial: TrialSetup { nodes: 2, keys: "{ nodes: all, lives: [300ms, 900ms] }", target: None, program: TICKER },
+    trial: TrialSetup {
+        nodes: 2,
+        keys: "{ nodes: all, lives: [300ms, 900ms] }",
+        target: None,
+        program: TICKER,
+        machines: false,
+    },
 };
 
 const DEFAULTS: Defaults = Defaults { nodes: "all", lives_ms: (300, 2000), again: 0 };

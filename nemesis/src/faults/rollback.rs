@@ -35,6 +35,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
         keys: "{ back: 1500ms, beyond: true, nodes: one }",
         target: None,
         program: "while :; do date +%s.%N | tee -a data/ticks; sleep 0.02; done",
+        machines: false,
     },
 };
 

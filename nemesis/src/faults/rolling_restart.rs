@@ -30,7 +30,13 @@ pub(crate) const KIND: FaultKind = FaultKind {
         doc: "the next step waits for at least this; it goes on until all had a turn",
     },
     read,
-    trial: TrialSetup { nodes: 3, keys: "{ nodes: all, settle: 200ms }", target: None, program: TICKER },
+    trial: TrialSetup {
+        nodes: 3,
+        keys: "{ nodes: all, settle: 200ms }",
+        target: None,
+        program: TICKER,
+        machines: false,
+    },
 };
 
 /// Processes that restart one after the other.

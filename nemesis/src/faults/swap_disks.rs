@@ -32,7 +32,13 @@ pub(crate) const KIND: FaultKind = FaultKind {
         doc: "time until the next fault of this kind may begin at the earliest",
     },
     read,
-    trial: TrialSetup { nodes: 2, keys: "{ beyond: true, nodes: [n1, n2] }", target: None, program: TICKER },
+    trial: TrialSetup {
+        nodes: 2,
+        keys: "{ beyond: true, nodes: [n1, n2] }",
+        target: None,
+        program: TICKER,
+        machines: false,
+    },
 };
 
 /// Longest archive of a node's data (bytes): it travels in one frame of the control channel.

@@ -23,7 +23,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "restart_after", default_ms: 2000, doc: "from the signal to the start" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: TICKER },
+    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: TICKER, machines: false },
 };
 
 /// Processes that are asked to end, and started when the step ends.

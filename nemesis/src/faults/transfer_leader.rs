@@ -26,7 +26,13 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 1000, doc: "the next step waits for at least this" },
     read,
-    trial: TrialSetup { nodes: 3, keys: "{ nodes: follower }", target: Some("squall-node"), program: "" },
+    trial: TrialSetup {
+        nodes: 3,
+        keys: "{ nodes: follower }",
+        target: Some("squall-node"),
+        program: "",
+        machines: false,
+    },
 };
 
 /// A node that is made to lead.

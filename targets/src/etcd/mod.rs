@@ -126,11 +126,12 @@ impl Etcd {
     }
 
     async fn run(&self, node: &Node, argv: Vec<String>) -> anyhow::Result<()> {
+        let arch = node.control.hello().map(|hello| hello.arch).unwrap_or_default();
         let start = StartProcess {
             name: self.name().to_owned(),
             argv,
             // Elsewhere than on x86-64 some versions want to be told that one means it.
-            env: BTreeMap::from([("ETCD_UNSUPPORTED_ARCH".to_owned(), node.hello.arch.clone())]),
+            env: BTreeMap::from([("ETCD_UNSUPPORTED_ARCH".to_owned(), arch)]),
             cwd: node.root.clone(),
             log: "etcd.log".to_owned(),
         };

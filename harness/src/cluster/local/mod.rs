@@ -93,7 +93,7 @@ pub async fn up(count: usize, dir: &Path, lease: Duration) -> anyhow::Result<Clu
     let nodes = (0..count).map(|index| node_up(index, dir, &hosts, &program, lease));
     let (router, nodes) = futures::future::try_join(router, futures::future::try_join_all(nodes)).await?;
     let (nodes, inits): (Vec<_>, Vec<_>) = nodes.into_iter().unzip();
-    Ok(Cluster { nodes, network: Network::Router(router), keep: Box::new(inits) })
+    Ok(Cluster { nodes, network: Network::Router(router), power: None, keep: Box::new(inits) })
 }
 
 fn hosts_file(count: usize) -> String {
@@ -122,7 +122,7 @@ async fn node_up(
         let (init, pid) = start_init(index, &name, hosts).await?;
         let root = dir.join(&name);
         let agent = agent_argv(program, &root)?;
-        let (control, hello) = Control::connect(&name, Arc::new(Inside { pid }), agent, lease).await?;
+        let (control, _) = Control::connect(&name, Arc::new(Inside { pid }), agent, lease).await?;
         let node = Node {
             name: Sym::new(&name),
             index,
@@ -130,7 +130,6 @@ async fn node_up(
             root: text(&root)?,
             program: text(program)?,
             control,
-            hello,
         };
         anyhow::Ok((Arc::new(node), init))
     };

@@ -5,6 +5,7 @@
 //! uploaded once, under a name that carries its content's hash.
 
 pub mod inventory;
+pub mod program;
 mod sockets;
 
 use super::{Cluster, Control, Duplex, Network, Node, Transport};
@@ -25,23 +26,28 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// How long a host may take to let us in.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// How long a machine may take to boot: some need minutes for their firmware.
+const BOOT_TIME_MAX: Duration = Duration::from_secs(240);
+
 /// A control master without a session for this long ends (seconds): nobody else ends it when the controller was killed.
 const MASTER_IDLE_MAX: std::num::NonZeroUsize = std::num::NonZeroUsize::new(10).expect("not zero");
 
 /// One host of the file.
 #[derive(Clone, Debug, PartialEq)]
-struct Host {
-    name: String,
-    destination: String,
-    port: Option<u16>,
-    user: Option<String>,
-    identity: Option<PathBuf>,
+pub(super) struct Host {
+    pub(super) name: String,
+    pub(super) destination: String,
+    pub(super) port: Option<u16>,
+    pub(super) user: Option<String>,
+    pub(super) identity: Option<PathBuf>,
     /// Data-plane address; `None` is what the host's name resolves to.
-    address: Option<IpAddr>,
-    root: String,
-    known_hosts: String,
-    known_hosts_file: Option<PathBuf>,
-    ssh_config: Option<PathBuf>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) root: String,
+    pub(super) known_hosts: String,
+    pub(super) known_hosts_file: Option<PathBuf>,
+    pub(super) ssh_config: Option<PathBuf>,
+    /// Nobody but us uses it: what earlier versions of squall left there is removed.
+    pub(super) is_ours: bool,
 }
 
 /// Names of the hosts in a file, without connecting to any.
@@ -120,7 +126,19 @@ fn read_host(section: &mut Section, number: usize, base: &Path) -> Result<Host, 
         Ok(address) => address,
         Err(text) => return Err(section.error(format!("`address` must be an IP address, not `{text}`"))),
     };
-    Ok(Host { name, destination, port, user, identity, address, root, known_hosts, known_hosts_file, ssh_config })
+    Ok(Host {
+        name,
+        destination,
+        port,
+        user,
+        identity,
+        address,
+        root,
+        known_hosts,
+        known_hosts_file,
+        ssh_config,
+        is_ours: false,
+    })
 }
 
 /// Logs in everywhere, uploads `program`, starts the agents.
@@ -128,8 +146,17 @@ fn read_host(section: &mut Section, number: usize, base: &Path) -> Result<Host, 
 /// # Errors
 /// With the host and, where ssh says so, the reason.
 pub async fn up(hosts: &Path, program: &Path, lease: Duration) -> anyhow::Result<Cluster> {
-    let hosts = read_hosts(hosts)?;
+    up_hosts(read_hosts(hosts)?, program, lease).await
+}
+
+/// The same with hosts that come from elsewhere.
+///
+/// # Errors
+/// With the host and, where ssh says so, the reason.
+pub(super) async fn up_hosts(hosts: Vec<Host>, program: &Path, lease: Duration) -> anyhow::Result<Cluster> {
     let content = tokio::fs::read(program).await.with_context(|| format!("cannot read {}", program.display()))?;
+    let made_for = program::architecture(&content)
+        .with_context(|| format!("{} cannot be uploaded: it is no program for Linux", program.display()))?;
     let hash: String = Sha256::digest(&content).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     drop(content);
     let sockets = Arc::new(Sockets::new()?);
@@ -139,7 +166,7 @@ pub async fn up(hosts: &Path, program: &Path, lease: Duration) -> anyhow::Result
         async move {
             let session = tokio::sync::Mutex::default();
             let transport = Arc::new(Ssh { host: host.clone(), session, sockets });
-            let up = node_up(index, transport, program, file, lease).await;
+            let up = node_up(index, transport, program, made_for, file, lease).await;
             up.with_context(|| format!("cannot use host {} ({})", host.name, host.destination))
         }
     });
@@ -148,23 +175,33 @@ pub async fn up(hosts: &Path, program: &Path, lease: Duration) -> anyhow::Result
     if let Some(twice) = nodes.iter().find(|node| !addresses.insert(node.address)) {
         bail!("two hosts have the data address {}: give each its own `address`", twice.address);
     }
-    Ok(Cluster { nodes, network: Network::PerNode, keep: Box::new(()) })
+    Ok(Cluster { nodes, network: Network::PerNode, power: None, keep: Box::new(()) })
 }
 
 async fn node_up(
     index: usize,
     transport: Arc<Ssh>,
     program: &Path,
+    made_for: &str,
     file: String,
     lease: Duration,
 ) -> anyhow::Result<Arc<Node>> {
     let host = transport.host.clone();
     let arch = transport.output("uname -sm").await?;
-    let ours = format!("Linux {}", std::env::consts::ARCH);
+    let ours = format!("Linux {made_for}");
     if arch.trim() != ours {
-        bail!("it is {} and this squall is built for {ours}: build squall for it", arch.trim());
+        bail!(
+            "it is {}, and {} is built for {ours}: build squall for it, and name that program in {}",
+            arch.trim(),
+            program.display(),
+            program::VARIABLE
+        );
     }
     transport.put(program, &file).await?;
+    transport.output(&format!("{} --version", quoted(&file))).await.with_context(|| program::DOES_NOT_RUN)?;
+    if host.is_ours {
+        transport.sweep(&file).await?;
+    }
     let mut argv: Vec<String> = Vec::new();
     if transport.output("id -u").await?.trim() != "0" {
         transport
@@ -185,15 +222,7 @@ async fn node_up(
             hello.addresses
         );
     }
-    Ok(Arc::new(Node {
-        name: Sym::new(&host.name),
-        index,
-        address,
-        root: hello.root.clone(),
-        program: file,
-        control,
-        hello,
-    }))
+    Ok(Arc::new(Node { name: Sym::new(&host.name), index, address, root: hello.root.clone(), program: file, control }))
 }
 
 async fn resolve(name: &str) -> anyhow::Result<IpAddr> {
@@ -250,7 +279,31 @@ impl Ssh {
         if let Some(config) = &host.ssh_config {
             builder.config_file(config);
         }
-        builder.connect_mux(&host.destination).await.map_err(|error| anyhow::anyhow!("{}", sentence(&error)))
+        builder.connect_mux(&host.destination).await.map_err(|error| self.refused(&sentence(&error)))
+    }
+
+    /// Why we were not let in, and what to do about it where that is known.
+    fn refused(&self, why: &str) -> anyhow::Error {
+        let name = &self.host.destination;
+        let file = match &self.host.known_hosts_file {
+            Some(file) => format!(" -f {}", file.display()),
+            None => String::new(),
+        };
+        if why.contains("IDENTIFICATION HAS CHANGED") {
+            return anyhow::anyhow!(
+                "its host key is not the one that was seen before: somebody else answers there, or it was installed anew; if you \
+                 know which, forget the old key: ssh-keygen -R {name}{file}"
+            );
+        }
+        anyhow::anyhow!("{why}")
+    }
+
+    /// Removes what other versions of squall left beside `file`: the disk of a machine of ours is small.
+    async fn sweep(&self, file: &str) -> anyhow::Result<()> {
+        let Some((dir, name)) = file.rsplit_once('/') else { return Ok(()) };
+        let sudo = if self.output("id -u").await?.trim() == "0" { "" } else { "sudo -n " };
+        let find = format!("{sudo}find {} -maxdepth 1 -name 'squall-*' ! -name {} -delete", quoted(dir), quoted(name));
+        self.output(&find).await.map(|_| ())
     }
 
     /// Runs a shell command; what it printed.
@@ -297,11 +350,15 @@ impl Transport for Ssh {
         let dir = remote.rsplit_once('/').map_or("/", |(dir, _)| dir);
         let temporary = format!("{remote}.{}.tmp", std::process::id());
         let (dir, temporary, remote) = (quoted(dir), quoted(&temporary), quoted(remote));
+        // Synced, content before name: after a power cut there must not be half a program under the right name.
+        let write = format!(
+            "cat > {temporary} && chmod 755 {temporary} && sync {temporary} && mv {temporary} {remote} && sync {dir}"
+        );
         // Where the login may not write, root may.
         let script = format!(
-            "set -e; put() {{ mkdir -p {dir} && cat > {temporary} && chmod 755 {temporary} && mv {temporary} {remote}; }}; \
+            "set -e; put() {{ mkdir -p {dir} && {write}; }}; \
              if mkdir -p {dir} 2>/dev/null && test -w {dir}; then put; else \
-             sudo -n mkdir -p {dir} && sudo -n sh -c \"cat > {temporary} && chmod 755 {temporary} && mv {temporary} {remote}\"; fi"
+             sudo -n mkdir -p {dir} && sudo -n sh -c \"{write}\"; fi"
         );
         let failed = |error: openssh::Error| anyhow::anyhow!("cannot upload squall: {}", sentence(&error));
         let mut child = session
@@ -323,11 +380,26 @@ impl Transport for Ssh {
             stderr.read_to_string(&mut complaint).await?;
         }
         let status = child.wait().await.map_err(failed)?;
+        if complaint.contains("No space left") {
+            bail!(
+                "cannot upload squall: the disk there is full: make room for {} MB below {dir}",
+                len.div_ceil(1_000_000)
+            );
+        }
         if !status.success() {
             bail!("cannot upload squall: {}", complaint.trim().lines().last().unwrap_or("no reason given"));
         }
         copied.context("cannot upload squall")?;
         Ok(())
+    }
+
+    async fn disconnect(&self) {
+        // Ends its control master as soon as nobody uses it any more.
+        self.session.lock().await.take();
+    }
+
+    fn boot_time_max(&self) -> Duration {
+        BOOT_TIME_MAX
     }
 
     async fn open(&self, argv: &[String]) -> anyhow::Result<Duplex> {

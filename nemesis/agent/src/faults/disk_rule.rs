@@ -31,6 +31,10 @@ mod effect {
             self.measure(at)
         }
 
+        fn comes_back_after_reboot(&self) -> bool {
+            true
+        }
+
         fn measure(&self, at: &At<'_>) -> Result<Evidence, AgentError> {
             Ok(match disk::ask(at.state, &self.dir, &Ask::Count { id: at.id.to_owned() })? {
                 Said::Count(Some(hits)) => Evidence::new(true, format!("{hits} {UNIT}"), hits, UNIT),

@@ -53,6 +53,10 @@ mod effect {
             self.measure(at)
         }
 
+        fn comes_back_after_reboot(&self) -> bool {
+            true
+        }
+
         fn measure(&self, at: &At<'_>) -> Result<Evidence, AgentError> {
             match self.by {
                 DropBy::RouterRules => {

@@ -179,11 +179,11 @@ mod effect {
     use crate::faults::Fault;
     use crate::linux::addresses::{never_the_control_path, own_addresses};
     use crate::linux::rules::Way;
-    use crate::linux::shaper::{Ask, ask};
+    use crate::linux::shaper::{Ask, accept_own_packets, ask};
     use crate::linux::{At, Effect, helper, rules};
     use crate::protocol::{AgentError, Evidence};
 
-    /// The helper that does it: one for all links of the router.
+    /// The helper that does it: one for all links of the router, or of a node that impairs what it sends.
     const SHAPER: (&str, &str) = ("shaper", "router");
 
     impl Effect for Link {
@@ -193,21 +193,32 @@ mod effect {
                 return Err(AgentError::new("there is no link in it"));
             }
             let own = own_addresses();
-            if let Some((from, to)) = self.pairs.iter().find(|(from, to)| own.contains(from) || own.contains(to)) {
+            if let Some((from, to)) = self.pairs.iter().find(|(_, to)| own.contains(to)) {
                 return Err(AgentError::new(format!(
-                    "{from} -> {to} ends here: packets are impaired where they are forwarded, by the router of the local \
-                     cluster, and not over ssh yet"
+                    "{from} -> {to} ends here: packets are impaired where they are sent or forwarded, not where they arrive"
                 )));
+            }
+            let sent_here = |pair: &&(IpAddr, IpAddr)| own.contains(&pair.0);
+            if let Some((from, to)) = self.pairs.iter().find(|pair| sent_here(pair) && pair.0.is_ipv6()) {
+                return Err(AgentError::new(format!("{from} -> {to}: a node impairs what it sends over IPv4 only")));
             }
             never_the_control_path(&self.pairs, false)
         }
 
         fn inject(&self, at: &At<'_>) -> Result<Evidence, AgentError> {
             helper::start(at.state, SHAPER.0, SHAPER.1, &[])?;
+            let own = own_addresses();
+            if self.pairs.iter().any(|(from, _)| own.contains(from)) {
+                accept_own_packets()?;
+            }
             // Before the first packet comes that way.
             ask(at.state, &Ask::Add { id: at.id.to_owned(), link: self.clone() })?;
             rules::add(&self.pairs, Way::Shaper)?;
             self.measure(at)
+        }
+
+        fn comes_back_after_reboot(&self) -> bool {
+            true
         }
 
         fn measure(&self, at: &At<'_>) -> Result<Evidence, AgentError> {

@@ -16,6 +16,7 @@ pub mod kill;
 pub mod link;
 pub mod memory;
 pub mod oom_kill;
+pub mod machine_down;
 pub mod pause;
 pub mod power_cut;
 pub mod processes;
@@ -85,4 +86,6 @@ faults! {
     Files(files::Files),
     /// A process tree cannot have more processes.
     Processes(processes::Processes),
+    /// A machine loses power, or is rebooted.
+    MachineDown(machine_down::MachineDown),
 }

@@ -93,6 +93,12 @@ pub(crate) trait Effect {
         false
     }
 
+    /// Whether it is put in force again when its session finds the machine booted anew: preparations are, and so is what
+    /// the machine did not do to itself.
+    fn comes_back_after_reboot(&self) -> bool {
+        self.is_standing()
+    }
+
     /// Has a say in how the process called `name` is started while this fault is in force.
     ///
     /// # Errors

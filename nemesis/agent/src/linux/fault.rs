@@ -2,8 +2,8 @@
 //! holds the lock.
 
 use super::effect::{At, Launch};
-use super::ledger;
 use super::state::{State, boot_id};
+use super::{ledger, watchdog};
 use crate::faults::Fault;
 use crate::protocol::{AgentError, Evidence, LedgerEntry};
 
@@ -54,6 +54,33 @@ pub(crate) fn heal(state: &State, id: &str) -> Result<Evidence, AgentError> {
     };
     ledger::strike(state, id)?;
     Ok(evidence)
+}
+
+/// Sees to what faults of another boot have left: what is on disk stays, what was in the kernel is struck. `again`: its
+/// session goes on, so preparations are made again, and what is not this machine's doing (a cut link) comes back with it.
+///
+/// # Errors
+/// When the ledger cannot be written. A fault that cannot be put in force again is said on stderr and not in the ledger:
+/// whoever measures it sees that it ended.
+pub(crate) fn after_boot(state: &State, again: bool) -> Result<(), AgentError> {
+    let now = boot_id();
+    let mut entries = ledger::all(state);
+    // That the machine went down is of no interest to another session.
+    let passed = |fault: &Fault| !again && matches!(fault, Fault::MachineDown(_));
+    entries.retain(|entry| entry.boot_id != now && (!entry.fault.effect().survives_reboot() || passed(&entry.fault)));
+    // What others stand on first.
+    entries.sort_by_key(|entry| !entry.fault.effect().is_standing());
+    for LedgerEntry { id, fault, .. } in entries {
+        ledger::strike(state, &id)?;
+        if again && fault.effect().comes_back_after_reboot() {
+            watchdog::ensure(state)?;
+            // Its own deadline went with the clock of the other boot: it stands as long as the session.
+            if let Err(error) = inject(state, &id, &fault, 0) {
+                eprintln!("`{id}` is not in force again after a boot: {error}");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Which entries of the ledger are meant.

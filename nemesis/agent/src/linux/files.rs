@@ -60,7 +60,9 @@ pub(crate) fn remove(state: &State, path: &str) -> Result<(), AgentError> {
     if !real.starts_with(&state.root) || real == state.root || real.starts_with(state.path("")) {
         return Err(refused("only what is below the agent's root, and not its own state, may be removed"));
     }
-    remove_all(&real)
+    remove_all(&real)?;
+    // What was removed must not come back with a power cut.
+    sync(&parent)
 }
 
 fn remove_all(path: &Path) -> Result<(), AgentError> {
@@ -81,7 +83,16 @@ fn remove_all(path: &Path) -> Result<(), AgentError> {
 /// When it cannot be created.
 pub(crate) fn make_dir(state: &State, path: &str) -> Result<(), AgentError> {
     let path = state.root.join(path);
-    fs::create_dir_all(&path).map_err(|e| AgentError::io("create", &path, e))
+    fs::create_dir_all(&path).map_err(|e| AgentError::io("create", &path, e))?;
+    // Durably, all the way up: a folder that is gone after a power cut was never the system's own loss.
+    for folder in path.ancestors().skip(1).take_while(|folder| folder.starts_with(&state.root)) {
+        sync(folder)?;
+    }
+    Ok(())
+}
+
+fn sync(folder: &Path) -> Result<(), AgentError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| AgentError::io("sync", folder, e))
 }
 
 #[cfg(test)]

@@ -40,12 +40,14 @@ fn answer(state: &State, request: Request, payload: &[u8]) -> Answer {
     let plain = |reply: Reply| Ok((reply, Vec::new()));
     let locked = || state.lock();
     match request {
-        Request::Hello { version, lease_ms } => {
+        Request::Hello { version, lease_ms, again } => {
             if version != VERSION {
                 let what = format!("the controller speaks version {version} of the protocol, this agent {VERSION}");
                 return Err(AgentError::new(what));
             }
             state.renew(lease_ms)?;
+            let _lock = locked()?;
+            fault::after_boot(state, again)?;
             plain(Reply::Hello(hello(state)))
         }
         Request::Renew { lease_ms } => {

@@ -36,7 +36,7 @@ impl Agent {
             .unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut agent = Self { child, stdin, stdout, next_id: 1 };
-        assert!(matches!(agent.ask(Request::Hello { version: VERSION, lease_ms }), Ok(Reply::Hello(_))));
+        assert!(matches!(agent.ask(Request::Hello { version: VERSION, lease_ms, again: false }), Ok(Reply::Hello(_))));
         agent
     }
 

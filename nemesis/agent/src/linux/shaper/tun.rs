@@ -115,6 +115,25 @@ impl Tun {
     }
 }
 
+/// Lets the kernel send on what it has sent to the interface itself: such a packet comes back with an address of this node as
+/// its source, which it takes for a forgery otherwise. Only this interface is told so (Linux, `networking/ip-sysctl`), and it
+/// goes with the shaper.
+///
+/// # Errors
+/// When the kernel refuses, or checks where packets come from on all interfaces.
+pub(crate) fn accept_own_packets() -> Result<(), AgentError> {
+    let all = "/proc/sys/net/ipv4/conf/all/rp_filter";
+    if std::fs::read_to_string(all).is_ok_and(|value| value.trim() == "1") {
+        let what = format!("{all} is 1: the kernel would drop what a node impairs of its own; set it to 0 or 2");
+        return Err(AgentError::new(what));
+    }
+    for (key, value) in [("accept_local", "1"), ("forwarding", "1"), ("rp_filter", "0")] {
+        let path = format!("/proc/sys/net/ipv4/conf/{INTERFACE}/{key}");
+        std::fs::write(&path, value).map_err(|e| AgentError::new(format!("cannot set {path}: {e}")))?;
+    }
+    Ok(())
+}
+
 /// What a line of `/proc/net/dev` says was dropped on its way out of our interface: the 12th number (proc(5)).
 fn dropped_unread(line: &str) -> Option<u64> {
     let (name, numbers) = line.split_once(':')?;

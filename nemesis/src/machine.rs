@@ -1,0 +1,163 @@
+//! What faults that take a whole machine down share: who may be taken down, how it is seen, how it comes back.
+
+use crate::hands::{Ask, At, Seen};
+use crate::trial::{Lab, Reading, Readings};
+use anyhow::{Context, bail};
+use futures::future::{join_all, try_join_all};
+use squall_agent::faults::Fault;
+use squall_agent::faults::machine_down::MachineDown;
+use squall_agent::protocol::Request;
+use squall_harness::Node;
+use squall_harness::config::{ConfigError, Section};
+use squall_harness::nemesis::PlanContext;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+/// A machine that shuts down in order may take so long until it is silent.
+const SILENCE_TIME_MAX: Duration = Duration::from_secs(100);
+
+/// A machine that does not even refuse a connection within this is silent.
+const REFUSAL_TIME_MAX: Duration = Duration::from_millis(700);
+
+/// A port on which nothing listens.
+const PROBE_PORT: u16 = 1;
+
+const UNIT: &str = "boots";
+
+/// A test on nodes that share this machine's kernel is refused.
+///
+/// # Errors
+/// With what to do.
+pub(crate) fn check(section: &Section, context: &PlanContext<'_>, fault: &str) -> Result<(), ConfigError> {
+    if context.has_machines {
+        return Ok(());
+    }
+    Err(section.error(format!(
+        "`{fault}` takes a machine down, and local nodes share this one: use provider `vagrant` or `ssh`, or `power-cut`, which \
+         loses what was not synced without a machine"
+    )))
+}
+
+/// What the agents are asked for where nobody switches the machines from outside.
+pub(crate) fn asks(at: &At<'_>, nodes: &[usize], orderly: bool) -> Vec<Ask> {
+    let ours = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    at.per_node(nodes, |node| {
+        let others = at.cluster.nodes.iter().filter(|other| other.index != node.index).map(|other| boot_of(other));
+        let other_boots = std::iter::once(ours.clone()).chain(others).filter(|boot| !boot.is_empty()).collect();
+        vec![Fault::MachineDown(MachineDown { orderly, other_boots })]
+    })
+}
+
+fn boot_of(node: &Node) -> String {
+    node.control.hello().map(|hello| hello.boot_id).unwrap_or_default()
+}
+
+/// Takes the machines down and waits until each of them is silent.
+///
+/// # Errors
+/// When one of them still answers.
+pub(crate) async fn take_down(at: &At<'_>, nodes: &[usize], orderly: bool) -> anyhow::Result<Seen> {
+    let begun = Instant::now();
+    match &at.cluster.power {
+        Some(power) if !orderly => {
+            try_join_all(nodes.iter().map(|&node| power.off(node))).await?;
+        }
+        _ => {
+            Seen::verified(&at.inject(asks(at, nodes, orderly)).await?)?;
+        }
+    }
+    join_all(nodes.iter().map(|&node| at.node(node).control.goes_down("its machine went down"))).await;
+    try_join_all(nodes.iter().map(|&node| silent(at.node(node)))).await?;
+    let how = if orderly { "shut down" } else { "without power" };
+    let mut seen = Seen {
+        words: format!("{how} and silent after {:.1} s", begun.elapsed().as_secs_f64()),
+        counts: BTreeMap::new(),
+    };
+    seen.count(nodes.len() as u64, "machines down");
+    Ok(seen)
+}
+
+/// Waits until the node does not even refuse connections.
+async fn silent(node: &Node) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    loop {
+        let dial = TcpStream::connect(SocketAddr::new(node.address, PROBE_PORT));
+        match tokio::time::timeout(REFUSAL_TIME_MAX, dial).await {
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
+            Ok(Ok(_)) => {}
+            _ => return Ok(()),
+        }
+        if begun.elapsed() > SILENCE_TIME_MAX {
+            node.control.stays_up();
+            bail!("{} still answers", node.name);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until the machines have booted, and starts the target there.
+///
+/// # Errors
+/// When one of them does not come back, or comes back in the same boot.
+pub(crate) async fn bring_up(at: &At<'_>, nodes: &[usize], orderly: bool) -> anyhow::Result<Seen> {
+    if let Some(power) = at.cluster.power.as_ref().filter(|_| !orderly) {
+        try_join_all(nodes.iter().map(|&node| power.on(node))).await?;
+    }
+    let boots = try_join_all(nodes.iter().map(|&node| async move {
+        let node = at.node(node);
+        // Whatever is asked, the answer comes after the boot.
+        node.control.call(Request::Ledger).await.with_context(|| format!("{} did not come back", node.name))?;
+        node.control.last_boot().with_context(|| format!("{} never went down", node.name))
+    }))
+    .await?;
+    if at.cluster.power.is_none() || orderly {
+        at.heal(asks(at, nodes, orderly), false).await?;
+    }
+    at.start(nodes).await?;
+    let words = nodes.iter().zip(&boots).map(|(&node, boot)| {
+        let short = |id: &str| id.chars().take(8).collect::<String>();
+        format!(
+            "{} down for {:.1} s, boot {} -> {}",
+            at.node(node).name,
+            boot.took.as_secs_f64(),
+            short(&boot.from),
+            short(&boot.to)
+        )
+    });
+    let mut seen = Seen { words: words.collect::<Vec<_>>().join("; "), counts: BTreeMap::new() };
+    seen.count(boots.len() as u64, UNIT);
+    Ok(seen)
+}
+
+/// Whether the first of these machines answers, and how long it has been up (seconds).
+///
+/// # Errors
+/// When it answers and cannot be asked.
+pub(crate) async fn gauge(lab: &Lab<'_>, nodes: &[usize]) -> anyhow::Result<Reading> {
+    let node = *nodes.first().context("nobody is hit")?;
+    let dial = TcpStream::connect(SocketAddr::new(lab.cluster.nodes[node].address, PROBE_PORT));
+    let is_silent = tokio::time::timeout(REFUSAL_TIME_MAX, dial).await.is_err();
+    if is_silent {
+        return Ok(Reading { words: "silent".to_owned(), numbers: vec![0.0, 0.0] });
+    }
+    let printed = lab.shell(node, "cut -d. -f1 /proc/uptime").await?;
+    let uptime: f64 = printed.stdout.trim().parse().context("no uptime")?;
+    Ok(Reading { words: format!("up for {uptime} s"), numbers: vec![1.0, uptime] })
+}
+
+/// Whether the machine was up, silent, and up again for a shorter time.
+///
+/// # Errors
+/// What it was instead.
+pub(crate) fn judge(readings: &Readings) -> Result<(), String> {
+    let [before, during, after] = [&readings.before, &readings.during, &readings.after].map(|r| &r.numbers);
+    if before[0] != 1.0 || after[0] != 1.0 {
+        return Err("the machine was not up before and after".to_owned());
+    }
+    if during[0] != 0.0 {
+        return Err("the machine answered during the fault".to_owned());
+    }
+    if after[1] < before[1] + 1.0 { Ok(()) } else { Err("the machine has not booted".to_owned()) }
+}
