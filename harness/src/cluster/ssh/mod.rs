@@ -187,28 +187,31 @@ async fn node_up(
     lease: Duration,
 ) -> anyhow::Result<Arc<Node>> {
     let host = transport.host.clone();
-    let arch = transport.output("uname -sm").await?;
+    // In one word to the host: each takes a while on a slow one.
+    let said = transport.output("uname -sm; id -u; sudo -n true 2>/dev/null && echo sudo || echo none").await?;
+    let [arch, uid, sudo] = said.lines().map(str::trim).collect::<Vec<_>>()[..] else {
+        bail!("it answers a shell command with `{}`: its shell must be silent when it starts", said.trim());
+    };
     let ours = format!("Linux {made_for}");
-    if arch.trim() != ours {
+    if arch != ours {
         bail!(
-            "it is {}, and {} is built for {ours}: build squall for it, and name that program in {}",
-            arch.trim(),
+            "it is {arch}, and {} is built for {ours}: build squall for it, and name that program in {}",
             program.display(),
             program::VARIABLE
         );
     }
-    transport.put(program, &file).await?;
-    transport.output(&format!("{} --version", quoted(&file))).await.with_context(|| program::DOES_NOT_RUN)?;
-    if host.is_ours {
-        transport.sweep(&file).await?;
-    }
     let mut argv: Vec<String> = Vec::new();
-    if transport.output("id -u").await?.trim() != "0" {
-        transport
-            .output("sudo -n true")
-            .await
-            .context("the login is not root and `sudo -n` does not work: allow it (NOPASSWD), or log in as root")?;
+    if uid != "0" {
+        if sudo != "sudo" {
+            bail!("the login is not root and `sudo -n` does not work: allow it (NOPASSWD), or log in as root");
+        }
         argv.extend(["sudo", "-n"].map(str::to_owned));
+    }
+    if transport.upload(program, &file).await? {
+        transport.output(&format!("{} --version", quoted(&file))).await.with_context(|| program::DOES_NOT_RUN)?;
+        if host.is_ours {
+            transport.sweep(&file, uid == "0").await?;
+        }
     }
     argv.extend([file.as_str(), "agent", "serve", "--root", &host.root].map(str::to_owned));
     let (control, hello) = Control::connect(&host.name, transport, argv, lease).await?;
@@ -299,52 +302,19 @@ impl Ssh {
     }
 
     /// Removes what other versions of squall left beside `file`: the disk of a machine of ours is small.
-    async fn sweep(&self, file: &str) -> anyhow::Result<()> {
+    async fn sweep(&self, file: &str, is_root: bool) -> anyhow::Result<()> {
         let Some((dir, name)) = file.rsplit_once('/') else { return Ok(()) };
-        let sudo = if self.output("id -u").await?.trim() == "0" { "" } else { "sudo -n " };
+        let sudo = if is_root { "" } else { "sudo -n " };
         let find = format!("{sudo}find {} -maxdepth 1 -name 'squall-*' ! -name {} -delete", quoted(dir), quoted(name));
         self.output(&find).await.map(|_| ())
     }
 
-    /// Runs a shell command; what it printed.
-    async fn output(&self, command: &str) -> anyhow::Result<String> {
-        let session = self.session().await?;
-        let output = session.raw_command(command).output().await.map_err(|e| anyhow::anyhow!("{}", sentence(&e)))?;
-        if !output.status.success() {
-            let why = String::from_utf8_lossy(&output.stderr);
-            bail!("`{command}` failed: {}", why.trim().lines().last().unwrap_or("no reason given"));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-}
-
-/// The whole chain in one line: ssh's own words are at its end.
-fn sentence(error: &openssh::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    // ssh frames some of its warnings.
-    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("@@@")).collect::<Vec<_>>().join(" ")
-}
-
-/// `text` as one word for a POSIX shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-#[async_trait]
-impl Transport for Ssh {
-    async fn put(&self, local: &Path, remote: &str) -> anyhow::Result<()> {
+    /// [`put`](Transport::put); whether that took an upload.
+    async fn upload(&self, local: &Path, remote: &str) -> anyhow::Result<bool> {
         let len = tokio::fs::metadata(local).await?.len();
         let there = self.output(&format!("stat -c %s {} 2>/dev/null || echo none", quoted(remote))).await?;
         if there.trim() == len.to_string() {
-            return Ok(());
+            return Ok(false);
         }
         let session = self.session().await?;
         let dir = remote.rsplit_once('/').map_or("/", |(dir, _)| dir);
@@ -390,7 +360,45 @@ impl Transport for Ssh {
             bail!("cannot upload squall: {}", complaint.trim().lines().last().unwrap_or("no reason given"));
         }
         copied.context("cannot upload squall")?;
-        Ok(())
+        Ok(true)
+    }
+
+    /// Runs a shell command; what it printed.
+    async fn output(&self, command: &str) -> anyhow::Result<String> {
+        let session = self.session().await?;
+        let output = session.raw_command(command).output().await.map_err(|e| anyhow::anyhow!("{}", sentence(&e)))?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr);
+            bail!("`{command}` failed: {}", why.trim().lines().last().unwrap_or("no reason given"));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// The whole chain in one line: ssh's own words are at its end.
+fn sentence(error: &openssh::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    // ssh frames some of its warnings.
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("@@@")).collect::<Vec<_>>().join(" ")
+}
+
+/// `text` as one word for a POSIX shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[async_trait]
+impl Transport for Ssh {
+    async fn put(&self, local: &Path, remote: &str) -> anyhow::Result<()> {
+        self.upload(local, remote).await.map(|_| ())
     }
 
     async fn disconnect(&self) {

@@ -217,7 +217,8 @@ impl Machines {
     /// # Errors
     /// When Vagrant could not.
     pub async fn end(&self) -> anyhow::Result<()> {
-        let made = std::mem::take(&mut *self.made());
+        let mut made = std::mem::take(&mut *self.made());
+        made.retain(|name| self.id(name).is_some());
         if made.is_empty() { Ok(()) } else { self.destroy(&made, &|_| {}).await }
     }
 

@@ -51,7 +51,7 @@ const HELPERS: &[(&str, Helper)] = &[
 const PREFIX: &str = "helper.";
 
 /// How long a helper may take until it is ready.
-const READY_TIME_MAX: Duration = Duration::from_secs(10);
+const READY_TIME_MAX: Duration = Duration::from_secs(25);
 
 /// How often a helper looks whether it is still wanted.
 const LIVES_LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -119,6 +119,7 @@ pub(crate) fn start(state: &State, kind: &str, instance: &str, args: &[String]) 
     process::start(state, &spec)?;
     let begun = Instant::now();
     loop {
+        let look = Instant::now();
         let status = process::status(state, &process)?;
         if mark.exists() && status.state != ProcessState::Gone {
             return Ok(status);
@@ -129,7 +130,7 @@ pub(crate) fn start(state: &State, kind: &str, instance: &str, args: &[String]) 
             let tail: String = text.chars().skip(text.chars().count().saturating_sub(LOG_LEN_MAX)).collect();
             return Err(AgentError::new(format!("the helper `{process}` did not get ready: {}", tail.trim())));
         }
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(LOOK_AGAIN.max(look.elapsed() * 4));
     }
 }
 

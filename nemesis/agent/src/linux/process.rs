@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 /// How long a whole tree may take to die or stop.
 const SIGNAL_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How long the start of a program may take until it runs in its session.
-const START_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the start of a program may take until it runs in its session: an emulated machine is slow.
+const START_TIME_MAX: Duration = Duration::from_secs(25);
 
 /// Pause between two looks at `/proc`.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -234,6 +234,7 @@ fn await_exec(child: &mut Child, whole: &[String], argv: &[String]) -> Result<()
         line == argv || (!is_launcher && is_other())
     };
     loop {
+        let look = Instant::now();
         let session = child.id();
         if is_there(session) || procfs::all().iter().any(|stat| stat.session == session && is_there(stat.pid)) {
             return Ok(());
@@ -244,7 +245,8 @@ fn await_exec(child: &mut Child, whole: &[String], argv: &[String]) -> Result<()
         if begun.elapsed() > START_TIME_MAX {
             return Err("did not start in time".to_owned());
         }
-        thread::sleep(LOOK_AGAIN);
+        // Where a look at all processes takes long, looking must not be all that this machine does.
+        thread::sleep(LOOK_AGAIN.max(look.elapsed() * 4));
     }
 }
 
