@@ -11,6 +11,7 @@ use squall_agent::protocol::Evidence;
 use squall_harness::Target;
 use squall_harness::config::{ConfigError, Section, unknown};
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) const MECHANISM: &str = "a stand-in for the vDSO in every process of the target, a shift in a shared page";
 pub(crate) const NEEDS: &str = "x86-64, ptrace(2)";
@@ -83,7 +84,7 @@ done"#;
 
 /// How many looks at what the tellers print, and how long they are apart.
 const LOOKS: usize = 15;
-const LOOKS_PAUSE_S: f64 = 0.1;
+const LOOKS_PAUSE: Duration = Duration::from_millis(100);
 
 /// No teller needs longer from its look at the clock to ours (seconds).
 const TELLER_TIME_MAX: f64 = 1.5;
@@ -143,33 +144,35 @@ pub(crate) fn judge(readings: &Readings, is_wrong: impl Fn(&Told) -> bool) -> Re
     if Told::of(&readings.after).is_true() { Ok(()) } else { Err("the clock is wrong after healing".to_owned()) }
 }
 
-/// Measures what the [`TELLERS`] print on the first node that is hit, against what a `date` beside them prints.
+/// Measures what the [`TELLERS`] print on the first node that is hit, against the clock of this machine: that of the node may
+/// be what is wrong.
 ///
 /// # Errors
 /// When they print nothing.
 pub(crate) async fn gauge(lab: &Lab<'_>, nodes: &[usize]) -> anyhow::Result<Reading> {
     let node = *nodes.first().context("no node is hit")?;
     let log = lab.target.logs().concat();
-    let script =
-        format!("for i in $(seq {LOOKS}); do sleep {LOOKS_PAUSE_S}; tail -n 6 {log}; echo now $(date +%s.%N); done");
-    let printed = lab.shell(node, &script).await?.stdout;
-    let mut latest: BTreeMap<&str, f64> = BTreeMap::new();
-    let mut offs: BTreeMap<&str, f64> = BTreeMap::new();
+    let mut offs: BTreeMap<String, f64> = BTreeMap::new();
     let mut dates: Vec<(f64, f64)> = Vec::new();
     let mut range = (f64::INFINITY, f64::NEG_INFINITY);
-    for line in printed.lines() {
-        let Some((teller, seconds)) = line.split_once(' ') else { continue };
-        let Ok(seconds) = seconds.parse::<f64>() else { continue };
-        if teller != "now" {
-            latest.insert(teller, seconds);
-            continue;
-        }
-        for (teller, shown) in std::mem::take(&mut latest) {
-            let off = shown - seconds;
+    for _ in 0..LOOKS {
+        tokio::time::sleep(LOOKS_PAUSE).await;
+        let asked = SystemTime::now();
+        let printed = lab.shell(node, &format!("tail -n 6 {log}")).await?.stdout;
+        // Looked at half way between question and answer.
+        let now =
+            asked.duration_since(UNIX_EPOCH)?.as_secs_f64() + asked.elapsed().unwrap_or_default().as_secs_f64() / 2.0;
+        let told = printed.lines().filter_map(|line| {
+            let (teller, seconds) = line.split_once(' ')?;
+            Some((teller, seconds.parse::<f64>().ok()?))
+        });
+        let latest: BTreeMap<&str, f64> = told.collect();
+        for (teller, shown) in latest {
+            let off = shown - now;
             range = (range.0.min(off), range.1.max(off));
-            offs.insert(teller, off);
+            offs.insert(teller.to_owned(), off);
             if teller == "date" {
-                dates.push((seconds, shown));
+                dates.push((now, shown));
             }
         }
     }
