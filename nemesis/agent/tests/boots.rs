@@ -1,5 +1,6 @@
 //! What an agent makes of a ledger that another boot has left. No machine is booted here: the ledger says that one was.
 
+#[expect(dead_code, reason = "what it offers is for several tests")]
 mod common;
 
 use common::{Agent, is_gone};
