@@ -104,7 +104,8 @@ impl At<'_> {
         nodes.iter().map(ask).collect()
     }
 
-    /// A fault of packets on ordered pairs, by who can do that: the router for all, or one end of each for its own.
+    /// A fault of packets on ordered pairs, by who can do that: the router for all, or one end of each for its own. A machine
+    /// that is down is not asked: it has no packets, and waiting for it would outlast the fault.
     pub(crate) fn per_link_control(
         &self,
         pairs: &[(usize, usize)],
@@ -122,7 +123,9 @@ impl At<'_> {
                 let mut by_node: BTreeMap<usize, Vec<(IpAddr, IpAddr)>> = BTreeMap::new();
                 for pair in pairs {
                     let node = if end == End::Receiver { pair.1 } else { pair.0 };
-                    by_node.entry(node).or_default().push(addresses(pair));
+                    if !self.node(node).control.is_down() {
+                        by_node.entry(node).or_default().push(addresses(pair));
+                    }
                 }
                 let ask = |(node, pairs)| Ask { control: self.node(node).control.clone(), faults: vec![fault(pairs)] };
                 by_node.into_iter().map(ask).collect()
@@ -171,7 +174,20 @@ impl At<'_> {
             }
             Ok(seen)
         });
-        Ok(try_join_all(asked).await?.concat())
+        let seen = try_join_all(asked).await?.concat();
+        self.heal_after_boot();
+        Ok(seen)
+    }
+
+    /// What a machine that is down now has of this step would be in force again when it has booted, and stay.
+    fn heal_after_boot(&self) {
+        for control in self.cluster.nodes.iter().map(|node| &node.control).filter(|control| control.is_down()) {
+            let (control, id) = (control.clone(), self.entry_id(0));
+            tokio::spawn(async move {
+                // Of one that never comes back nothing is left; and all ledgers are healed after the phase.
+                let _ = control.call(Request::Heal { id }).await;
+            });
+        }
     }
 
     /// In the ledgers of the agents: each of several faults at one agent has its own.
@@ -227,6 +243,8 @@ pub(crate) async fn round_trips(
     for &(from, to) in pairs {
         by_node.entry(from).or_default().push(to);
     }
+    // A machine that is down opens no connection.
+    by_node.retain(|from, _| !cluster.nodes[*from].control.is_down());
     let probes = by_node.into_iter().map(|(from, others)| async move {
         let node = &cluster.nodes[from];
         let addresses = others.iter().map(|&o| SocketAddr::new(cluster.nodes[o].address, PROBE_PORT)).collect();

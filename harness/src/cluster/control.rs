@@ -202,6 +202,11 @@ impl Control {
         }
     }
 
+    /// Whether the node went down and has not come back yet: whatever it is asked waits for that.
+    pub fn is_down(&self) -> bool {
+        self.boots().leaving.is_some()
+    }
+
     /// It did not go down after all: the agent of the same boot counts again.
     pub fn stays_up(&self) {
         self.boots().leaving = None;
