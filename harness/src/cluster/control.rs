@@ -594,8 +594,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
 
-    async fn machine(boots: &[&'static str], boot_time_max: Duration) -> (Control, Arc<Machine>) {
-        let boots = Mutex::new(boots.to_vec().into_iter());
+    async fn machine(boots: Vec<&'static str>, boot_time_max: Duration) -> (Control, Arc<Machine>) {
+        let boots = Mutex::new(boots.into_iter());
         let (disconnected, greetings) = Default::default();
         let machine = Arc::new(Machine { boots, disconnected, greetings, boot_time_max });
         let lease = Duration::from_secs(3600);
@@ -605,7 +605,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_channel_is_opened_again_and_the_agent_is_known_anew() {
-        let (control, machine) = machine(&["a", "a", "b", "b"], LONG).await;
+        let (control, machine) = machine(vec!["a", "a", "b", "b"], LONG).await;
         // Its agent dies of that, the next one too, and the third.
         assert!(matches!(control.call(Request::Doctor).await, Err(ControlError::Lost { .. })));
         assert_eq!((control.hello().unwrap().boot_id.as_str(), control.last_boot()), ("a", None));
@@ -623,7 +623,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_machine_that_goes_down_is_waited_for_until_it_has_booted() {
-        let (control, machine) = machine(&["a", "a", "a", "b"], LONG).await;
+        let (control, machine) = machine(vec!["a", "a", "a", "b"], LONG).await;
         control.goes_down("for the test").await;
         // Twice the old boot still answers.
         assert_eq!(control.call(Request::Ledger).await.unwrap(), Reply::Ledger(Vec::new()));
@@ -634,7 +634,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_machine_that_never_comes_back_is_lost() {
-        let (control, _) = machine(&["a"], Duration::from_millis(100)).await;
+        let (control, _) = machine(vec!["a"], Duration::from_millis(100)).await;
         control.goes_down("for good").await;
         let error = control.call(Request::Ledger).await.unwrap_err();
         assert!(error.to_string().contains("no route to host"), "{error}");
