@@ -105,8 +105,8 @@ fn machines_that_were_made_for_a_run_that_failed_are_destroyed() {
 
     // Kept for whoever wants to look.
     let lab = Lab::new(vagrant);
-    error(&lab.squall(&["run", "t.yaml", "--keep", "--nodes", "1"]), 70);
-    assert_eq!(lab.called(), ["2: up n1", "2: ssh-config n1"]);
+    error(&lab.squall(&["run", "t.yaml", "--keep"]), 70);
+    assert_eq!(lab.called(), ["2: up n1 n2", "2: ssh-config n1 n2"]);
 }
 
 #[test]
