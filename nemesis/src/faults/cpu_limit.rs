@@ -28,6 +28,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
         keys: "{ nodes: one, share: 0.05 }",
         target: None,
         program: "echo started; while :; do :; done",
+        machines: false,
     },
 };
 

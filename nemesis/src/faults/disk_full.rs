@@ -26,7 +26,13 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 3000, doc: "how long it is full" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one, left_kb: 100 }", target: None, program: TICKER },
+    trial: TrialSetup {
+        nodes: 1,
+        keys: "{ nodes: one, left_kb: 100 }",
+        target: None,
+        program: TICKER,
+        machines: false,
+    },
 };
 
 /// Disks without room.

@@ -20,7 +20,13 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 5000, doc: "how long the rate holds" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one, kb_per_s: 500 }", target: None, program: TICKER },
+    trial: TrialSetup {
+        nodes: 1,
+        keys: "{ nodes: one, kb_per_s: 500 }",
+        target: None,
+        program: TICKER,
+        machines: false,
+    },
 };
 
 /// Bytes that pass at a rate.

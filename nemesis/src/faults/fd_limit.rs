@@ -31,6 +31,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
         program: "echo started; mkfifo -m 600 data/never; \
                   bash -c 'exec 3<>data/never; while :; do if true </dev/null; then echo opened; fi; read -t 0.05 -u 3; done'; \
                   echo ended",
+        machines: false,
     },
 };
 

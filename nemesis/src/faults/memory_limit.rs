@@ -30,6 +30,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
         target: None,
         // tail(1) keeps all of it in memory.
         program: "echo started; while :; do head -c 50000000 /dev/zero | tail -c 50000000 | wc -c; sleep 0.05; done",
+        machines: false,
     },
 };
 

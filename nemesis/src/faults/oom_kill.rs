@@ -23,7 +23,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "restart_after", default_ms: 2000, doc: "how long it stays down" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: TICKER },
+    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: TICKER, machines: false },
 };
 
 /// Processes that the kernel kills, and that are started when the step ends.
