@@ -38,7 +38,7 @@ use crate::Op;
 use crate::verdict::Explanation;
 use near::{near, near_alone};
 use reduce::{
-    Numbered, shortest_prefix, without_demands, without_droppable, without_labels, without_unobserved_writes,
+    Numbered, Units, shortest_prefix, without_demands, without_droppable, without_labels, without_unobserved_writes,
 };
 use scene::Scene;
 use std::time::{Duration, Instant};
@@ -55,6 +55,9 @@ const EASY_MAX: usize = 8;
 
 /// Operations shown, at most, where some are optional.
 const SHOWN_MAX: usize = 12;
+
+/// Parts that are left out one after the other before anything else, at most.
+const PARTS_MAX: usize = 64;
 
 /// States named, at most.
 const STATES_MAX: usize = 4;
@@ -111,18 +114,41 @@ fn reduced<M: Engine>(
     };
     let numbered: Vec<(usize, Item<M::Op>)> = items.iter().cloned().enumerate().collect();
     // What is wrong by itself is so for the whole, too: that tells where the prefix ends at the latest.
-    let close = if reach > 0 && !is_first { near(model, &numbered, reach, &until(time_max / 2)) } else { None };
-    let close = close.map(|close| shortest_prefix(model, close, 0, None, &until(time_max * 3 / 5)));
-    let known = close.as_ref().map(|(_, end)| *end);
-    let (prefix, end) = match is_first {
-        true => (reduce::cut(model, &numbered, reach), reach),
-        false => shortest_prefix(model, numbered.clone(), reach, known, &until(time_max * 2 / 3)),
+    let close = match reach {
+        0 => without_most_parts(model, &numbered, &until(time_max / 2)),
+        _ if is_first => None,
+        _ => near(model, &numbered, reach, &until(time_max / 2)),
     };
-    let close = close.map(|(close, _)| close);
+    let close = close.map(|close| shortest_prefix(model, close, 0, None, &until(time_max * 3 / 5)));
+    let known = if is_first { Some(reach) } else { close.as_ref().map(|(_, end)| *end) };
+    let first = |budget: &Budget| match is_first {
+        true => (reduce::cut(model, &numbered, reach), reach),
+        false => shortest_prefix(model, numbered.clone(), reach, known, budget),
+    };
     let budgets = [until(time_max * 5 / 6), until(time_max)];
-    let left = what_is_left(model, &numbered, (prefix, end), close, &budgets);
+    let (left, end) = match (close, known) {
+        // Where the prefix ends exactly may take longer to find than all the rest.
+        (Some((close, _)), Some(known)) => {
+            let left = what_is_left(model, &numbered, (close, known), true, &budgets);
+            (left, first(&until(time_max)).1)
+        }
+        _ => {
+            let (prefix, end) = first(&until(time_max * 2 / 3));
+            (what_is_left(model, &numbered, (prefix, end), false, &budgets), end)
+        }
+    };
     // What was found needs a moment more than what was searched for.
     (left, end, until(time_max + time_max / 5))
+}
+
+/// What is left of a few parts that all operations are made of; `None` where they are many, or tied.
+fn without_most_parts<M: Engine>(model: &M, items: &Numbered<M::Op>, budget: &Budget) -> Option<Numbered<M::Op>> {
+    let units = Units::labelled(model, items);
+    if !matches!(units, Units::Parts(_)) || !(2..=PARTS_MAX).contains(&units.len()) {
+        return None;
+    }
+    let rest = without_labels(model, items.clone(), budget);
+    (Units::labelled(model, &rest).len() < units.len()).then_some(rest)
 }
 
 /// What an explanation consists of.
@@ -135,20 +161,24 @@ enum Left<M: Engine> {
     Alone(usize, Numbered<M::Op>),
 }
 
+/// What is left of a `prefix` that ends with event `end`; `is_close` when it is only what matters of it.
 fn what_is_left<M: Engine>(
     model: &M,
     whole: &Numbered<M::Op>,
     (prefix, end): (Numbered<M::Op>, u32),
-    close: Option<Numbered<M::Op>>,
+    is_close: bool,
     [by_rules, budget]: &[Budget; 2],
 ) -> Left<M> {
     let finished = |items: &Numbered<M::Op>| items.iter().filter(|(_, item)| item.is_finished()).count();
     // What comes after the prefix is not needed, but may make it easier to see.
-    let close = close
-        .or_else(|| near(model, &prefix, end, by_rules))
-        .or_else(|| near_alone(model, whole, end, by_rules))
-        .or_else(|| near(model, whole, end, by_rules));
-    let is_prefix = close.is_none();
+    let close = if is_close {
+        None
+    } else {
+        near(model, &prefix, end, by_rules)
+            .or_else(|| near_alone(model, whole, end, by_rules))
+            .or_else(|| near(model, whole, end, by_rules))
+    };
+    let is_cut = close.is_none();
     let close = close.unwrap_or(prefix);
     let of = close.len();
     let mut labelled = without_labels(model, close, by_rules);
@@ -165,7 +195,7 @@ fn what_is_left<M: Engine>(
             labelled = less;
         }
     }
-    if finished(&labelled) > few::FEW_MAX && (labelled.len() < of || !is_prefix) {
+    if finished(&labelled) > few::FEW_MAX && (labelled.len() < of || !is_cut) {
         // Of what is left the end may be another one, and is found sooner.
         (labelled, _) = shortest_prefix(model, labelled, 0, None, by_rules);
     }
