@@ -90,12 +90,14 @@ impl Test {
     /// # Errors
     /// File, line, column and key of what is wrong.
     pub fn read(mut doc: Doc, overrides: &Overrides, registry: &Registry, names: Names) -> Result<Self, ConfigError> {
+        spell_out_cluster(&mut doc);
         for argument in &overrides.set {
             doc.set(argument)?;
         }
+        spell_out_cluster(&mut doc);
         let mut top = Section::new("", doc.clone())?;
         let name = top.get("name", "unnamed test".to_owned(), NAME_DOC)?;
-        let (provider, nodes) = read_cluster(cluster_section(&mut top)?, names)?;
+        let (provider, nodes) = read_cluster(top.section("cluster")?, names)?;
         let target = read_one_of(&mut top, "target", &registry.targets)?;
         let workload = read_one_of(&mut top, "workload", &registry.workloads)?;
         let times = Times::read(&mut top)?;
@@ -215,18 +217,15 @@ fn read_check(mut section: Section) -> Result<CheckBudget, ConfigError> {
     Ok(CheckBudget { time_max, memory_max: mib.saturating_mul(1 << 20) })
 }
 
-/// `cluster: { keys }`, or just the provider: `cluster: vagrant`.
-fn cluster_section(top: &mut Section) -> Result<Section, ConfigError> {
-    let doc = top.raw("cluster", "a provider, or a map", "where the nodes come from")?;
-    let doc = match doc {
-        None => Doc::empty(),
-        Some(Doc { node: DocNode::Scalar(provider), origin }) if !provider.is_empty() => {
-            let value = Doc { node: DocNode::Scalar(provider), origin: origin.clone() };
-            Doc { node: DocNode::Map(vec![("provider".to_owned(), value)]), origin }
+/// Spells `cluster: vagrant` out as `cluster: { provider: vagrant }`, so that other keys can be set beside it.
+fn spell_out_cluster(doc: &mut Doc) {
+    let DocNode::Map(entries) = &mut doc.node else { return };
+    for (_, cluster) in entries.iter_mut().filter(|(key, _)| key == "cluster") {
+        if matches!(&cluster.node, DocNode::Scalar(provider) if !provider.is_empty()) {
+            let provider = ("provider".to_owned(), cluster.clone());
+            cluster.node = DocNode::Map(vec![provider]);
         }
-        Some(doc) => doc,
-    };
-    Section::new("cluster", doc)
+    }
 }
 
 fn read_cluster(mut section: Section, names: Names) -> Result<(Provider, Vec<String>), ConfigError> {
