@@ -141,14 +141,15 @@ mod effect {
         }
 
         fn undo(&self, at: &At<'_>) -> Result<Evidence, AgentError> {
-            let Some(kept) = Kept::find(at) else { return Ok(Evidence::new(true, "nothing was damaged", 0, UNIT)) };
-            let seen = if kept.is_as_left() {
-                kept.put_back(at)?;
-                "the file is as it was before"
-            } else {
-                "the file was written since, and stays"
+            let seen = match Kept::find(at) {
+                None => "nothing was damaged",
+                Some(kept) if kept.is_as_left() => {
+                    kept.put_back(at)?;
+                    "the file is as it was before"
+                }
+                Some(_) => "the file was written since, and stays",
             };
-            kept.forget(at)?;
+            Kept::forget(at)?;
             Ok(Evidence::new(true, seen, 0, UNIT))
         }
 

@@ -131,13 +131,16 @@ impl Kept {
         Ok(())
     }
 
-    /// Removes the copy.
+    /// Removes the copy, or what there is of it when the agent died before it was whole.
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub(crate) fn forget(&self, at: &At<'_>) -> Result<(), AgentError> {
+    pub(crate) fn forget(at: &At<'_>) -> Result<(), AgentError> {
         let folder = folder(at);
-        fs::remove_dir_all(&folder).map_err(|e| AgentError::io("remove", &folder, e))
+        match fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(AgentError::io("remove", &folder, e)),
+            _ => Ok(()),
+        }
     }
 }
 
