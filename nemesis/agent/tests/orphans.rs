@@ -4,7 +4,7 @@
 mod common;
 mod leftovers;
 
-use common::{Agent, LONG_LEASE_MS, is_gone, stat, wait_for};
+use common::{Agent, LONG_LEASE_MS, is_gone, let_the_watchdog_look, stat, wait_for};
 use leftovers::of_root;
 use squall_agent::faults::Fault;
 use squall_agent::faults::crash_loop::CrashLoop;
@@ -30,6 +30,7 @@ fn nothing_outlives_its_root() {
         agent.process(start("victim"));
         let fault = CrashLoop { process: "victim".to_owned(), lives_ms: (0, 9), again: 0, seed: 1 };
         assert!(agent.inject("1-crash-loop", Fault::CrashLoop(fault)).verified);
+        let_the_watchdog_look();
         agent.kill_9();
         let is = |pid: &u32, what: &str| {
             let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();

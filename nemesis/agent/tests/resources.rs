@@ -3,7 +3,7 @@
 mod common;
 mod groups;
 
-use common::{Agent, LONG_LEASE_MS, is_gone, stat, wait_for};
+use common::{Agent, LONG_LEASE_MS, is_gone, let_the_watchdog_look, stat, wait_for};
 use groups::control_groups;
 use squall_agent::faults::Fault;
 use squall_agent::faults::cpu::Cpu;
@@ -133,7 +133,8 @@ fn what_does_not_fit_into_memory_is_killed() {
 fn the_kernel_kills_the_whole_tree_and_nobody_else() {
     let root = tempfile::tempdir().unwrap();
     let mut agent = Agent::start(root.path(), LONG_LEASE_MS);
-    let pid = agent.process(start("sleep 1000 & sleep 1001")).pid.unwrap();
+    let pid = agent.process(start("sleep 1000 & sleep 1001 & while :; do echo both; sleep 0.1; done")).pid.unwrap();
+    wait_for_line(root.path(), "both");
     let inject = Request::Inject {
         id: "1-oom".to_owned(),
         fault: Fault::OomKill(OomKill { process: victim() }),
@@ -299,6 +300,7 @@ fn whoever_removes_the_root_leaves_no_group_behind() {
     if by_group(&agent.inject("1-cpu", Fault::Cpu(Cpu { process: victim(), share: 0.5 }))) {
         assert_eq!(control_groups(root.path()).len(), 1);
     }
+    let_the_watchdog_look();
     fs::remove_dir_all(root.path()).unwrap();
     wait_for("the process to end", || is_gone(pid));
     wait_for("its group to go", || control_groups(root.path()).is_empty());

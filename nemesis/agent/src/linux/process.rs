@@ -83,14 +83,22 @@ pub(crate) fn is_on_record(state: &State, name: &str) -> bool {
 pub(crate) struct Known(BTreeMap<String, Record>);
 
 impl Known {
-    /// Sees what is on record now; `false` when the folder of the records was removed.
+    /// Sees what is on record now; `false` when the folder of the records was removed. What lives stays known without its
+    /// record: a folder is removed file by file.
     pub(crate) fn look(&mut self, state: &State) -> bool {
         if is_missing(&state.path("processes")) {
             return false;
         }
-        self.0 =
+        let on_record: BTreeMap<String, Record> =
             names(state).into_iter().filter_map(|name| Some((name.clone(), record(state, &name).ok()??))).collect();
+        self.0.retain(|name, record| on_record.contains_key(name) || !record.tree().is_empty());
+        self.0.extend(on_record);
         true
+    }
+
+    /// Whether something of it runs.
+    pub(crate) fn runs(&self) -> bool {
+        self.0.values().any(|record| !record.tree().is_empty())
     }
 
     /// kill -9 of all that was seen last, helpers after those who use them; how many that were.

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// How often leases are looked at.
+/// How often leases and records are looked at: of a root that is removed sooner after a start, it does not know what to end.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What a watchdog says when it guards.
@@ -72,14 +72,15 @@ pub(crate) fn run(state: &State) -> anyhow::Result<()> {
         }
         let due = ledger::all(state).iter().any(|e| ledger::effective_deadline(state, e) <= boottime_ns())
             || state.lease_deadline() <= boottime_ns();
-        let idle = ledger::all(state).is_empty() && !runs_any(state);
+        let idle = ledger::all(state).is_empty() && !runs_any(state) && !known.runs();
         if !due && !idle {
             continue;
         }
-        let lock = state.lock()?;
+        // The root may be on its way out: that is for the next look.
+        let Ok(lock) = state.lock() else { continue };
         expire(state);
         // Looked at again under the lock: nobody can add anything while we decide to leave.
-        if ledger::all(state).is_empty() && !runs_any(state) {
+        if ledger::all(state).is_empty() && !runs_any(state) && !known.runs() {
             ledger::sweep(state);
             drop(guard);
             drop(lock);

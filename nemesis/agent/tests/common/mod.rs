@@ -92,6 +92,11 @@ impl Agent {
     }
 }
 
+/// Waits until a watchdog, which looks ten times a second, has surely seen what was started so far.
+pub(crate) fn let_the_watchdog_look() {
+    std::thread::sleep(Duration::from_millis(500));
+}
+
 pub(crate) fn stat(pid: u32) -> Option<(char, u32)> {
     let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let rest: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
