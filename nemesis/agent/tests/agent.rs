@@ -1,5 +1,6 @@
 //! The agent as a program: what it starts, breaks and undoes, and what is left when it or its controller dies.
 
+#[expect(dead_code, reason = "shared with other tests")]
 mod common;
 
 use common::{Agent, LONG_LEASE_MS, is_gone, stat, wait_for};

@@ -1,5 +1,6 @@
 //! Clock faults on real programs, seen from outside of our own code: what `date` and others print.
 
+#[expect(dead_code, reason = "shared with other tests")]
 mod common;
 
 use common::{Agent, LONG_LEASE_MS, is_gone, stat, wait_for};

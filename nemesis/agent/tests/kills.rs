@@ -1,5 +1,6 @@
 //! Processes that die again and again; and agents that die whenever they like.
 
+#[expect(dead_code, reason = "shared with other tests")]
 mod common;
 mod groups;
 mod leftovers;
