@@ -1,7 +1,7 @@
 //! What all faults of disks share: a disk of ours under the target's data, rules for it, and how they are read and tried.
 
 use crate::faults::{FaultKind, Hit, Make, Planned, PlannedFault, Scope};
-use crate::hands::{self, Ask, At, Seen};
+use crate::hands::{Ask, At, Seen};
 use crate::select::{Selector, Who};
 use crate::trial::{Lab, Output, Reading, Readings};
 use anyhow::Context;
@@ -12,7 +12,7 @@ use squall_agent::disk::{Directories, DiskOp, Impairment, Rule, When};
 use squall_agent::faults::Fault;
 use squall_agent::faults::disk::Disk;
 use squall_agent::faults::disk_rule::DiskRule;
-use squall_agent::protocol::{Evidence, ProcessState};
+use squall_agent::protocol::Evidence;
 use squall_harness::config::{ConfigError, Section, unknown};
 use squall_harness::nemesis::PlanContext;
 use squall_harness::{Node, Target};
@@ -20,21 +20,6 @@ use squall_harness::{Node, Target};
 /// The disks that must be mounted before the target starts.
 pub(crate) fn preparations(target: &dyn Target, directories: Option<Directories>) -> Vec<Fault> {
     target.data().into_iter().map(|dir| Fault::Disk(Disk { dir, directories })).collect()
-}
-
-/// Starts the target where it ended: a disk that goes wrong is a good reason to.
-///
-/// # Errors
-/// When it does not start.
-pub(crate) async fn start_again(at: &At<'_>, hit: &Hit) -> anyhow::Result<Option<&'static str>> {
-    let mut ended = Vec::new();
-    for &node in hit.nodes() {
-        if hands::state(at.target, at.node(node)).await? == Some(ProcessState::Gone) {
-            ended.push(node);
-        }
-    }
-    at.start(&ended).await?;
-    Ok(None)
 }
 
 /// A rule on the disks of some nodes.
@@ -180,7 +165,7 @@ impl<F: OnDisk> PlannedFault for F {
 
     async fn heal(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Seen> {
         let seen = Seen::verified(&at.heal(self.asks(at, hit), false).await?)?;
-        start_again(at, hit).await?;
+        at.start_ended(hit.nodes()).await?;
         anyhow::ensure!(!seen.counts.is_empty(), "it was in force, but no operation was hit");
         Ok(seen)
     }

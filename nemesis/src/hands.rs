@@ -139,6 +139,20 @@ impl At<'_> {
         try_join_all(starts).await.map(|_| ())
     }
 
+    /// Starts the target where it ended meanwhile, on those of `nodes`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) async fn start_ended(&self, nodes: &[usize]) -> anyhow::Result<()> {
+        let mut ended = Vec::new();
+        for &node in nodes {
+            if state(self.target, self.node(node)).await? == Some(ProcessState::Gone) {
+                ended.push(node);
+            }
+        }
+        self.start(&ended).await
+    }
+
     /// Has the agents inject what they are asked for.
     ///
     /// # Errors

@@ -1,9 +1,12 @@
 //! What faults that take a whole machine down share: who may be taken down, how it is seen, how it comes back.
 
 use crate::hands::{Ask, At, Seen};
+use crate::select::{Selector, Who};
 use crate::trial::{Lab, Reading, Readings};
 use anyhow::{Context, bail};
 use futures::future::{join_all, try_join_all};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use squall_agent::faults::Fault;
 use squall_agent::faults::machine_down::MachineDown;
 use squall_agent::protocol::Request;
@@ -30,7 +33,7 @@ const UNIT: &str = "boots";
 ///
 /// # Errors
 /// With what to do.
-pub(crate) fn check(section: &Section, context: &PlanContext<'_>, fault: &str) -> Result<(), ConfigError> {
+fn check(section: &Section, context: &PlanContext<'_>, fault: &str) -> Result<(), ConfigError> {
     if context.has_machines {
         return Ok(());
     }
@@ -39,6 +42,107 @@ pub(crate) fn check(section: &Section, context: &PlanContext<'_>, fault: &str) -
          loses what was not synced without a machine"
     )))
 }
+
+/// Machines that go down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machines {
+    /// As in the test file; for people.
+    pub select: String,
+    /// Whose.
+    pub who: Who,
+}
+
+impl Machines {
+    /// Reads which they are.
+    ///
+    /// # Errors
+    /// On nodes that share this machine's kernel, and what a selector refuses.
+    pub(crate) fn read(
+        section: &mut Section,
+        context: &PlanContext<'_>,
+        fault: &str,
+    ) -> Result<impl FnMut(&mut ChaCha8Rng) -> Self + Send + use<>, ConfigError> {
+        check(section, context, fault)?;
+        let nodes = Selector::read(section, context, "one")?;
+        Ok(move |rng: &mut ChaCha8Rng| Self { select: nodes.name().to_owned(), who: nodes.pick(rng) })
+    }
+}
+
+/// Makes a fault that takes machines down: its plan data is [`Machines`], its kind `KIND`; `orderly` when services are
+/// stopped and file systems are unmounted before.
+macro_rules! machines {
+    ($name:ident, orderly: $orderly:literal) => {
+        /// Machines that go down.
+        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $crate::machine::Machines);
+
+        #[async_trait::async_trait]
+        impl $crate::faults::PlannedFault for $name {
+            fn kind(&self) -> &'static $crate::faults::FaultKind {
+                &KIND
+            }
+
+            fn detail(&self) -> &str {
+                &self.0.select
+            }
+
+            fn scope(&self) -> $crate::faults::Scope<'_> {
+                $crate::faults::Scope::Processes(&self.0.who)
+            }
+
+            fn harm(&self) -> $crate::claims::Harm {
+                $crate::claims::Harm::Crash
+            }
+
+            fn asks(&self, at: &$crate::hands::At<'_>, hit: &$crate::faults::Hit) -> Vec<$crate::hands::Ask> {
+                $crate::machine::asks(at, hit.nodes(), $orderly)
+            }
+
+            async fn inject(
+                &self,
+                at: &$crate::hands::At<'_>,
+                hit: &$crate::faults::Hit,
+            ) -> anyhow::Result<$crate::hands::Seen> {
+                $crate::machine::take_down(at, hit.nodes(), $orderly).await
+            }
+
+            async fn heal(
+                &self,
+                at: &$crate::hands::At<'_>,
+                hit: &$crate::faults::Hit,
+            ) -> anyhow::Result<$crate::hands::Seen> {
+                $crate::machine::bring_up(at, hit.nodes(), $orderly).await
+            }
+
+            async fn gauge(
+                &self,
+                lab: &$crate::trial::Lab<'_>,
+                hit: &$crate::faults::Hit,
+            ) -> anyhow::Result<$crate::trial::Reading> {
+                $crate::machine::gauge(lab, hit.nodes()).await
+            }
+
+            fn expected(&self) -> String {
+                "the machine is up, then silent, then up for a shorter time than before".to_owned()
+            }
+
+            fn judge(&self, readings: &$crate::trial::Readings) -> Result<(), String> {
+                $crate::machine::judge(readings)
+            }
+        }
+
+        fn read(
+            section: &mut squall_harness::config::Section,
+            context: &squall_harness::nemesis::PlanContext<'_>,
+        ) -> Result<$crate::faults::Make, squall_harness::config::ConfigError> {
+            let mut next = $crate::machine::Machines::read(section, context, KIND.doc.name)?;
+            Ok(Box::new(move |_, rng| $crate::faults::Planned::$name($name(next(rng)))))
+        }
+    };
+}
+pub(crate) use machines;
 
 /// What the agents are asked for where nobody switches the machines from outside.
 pub(crate) fn asks(at: &At<'_>, nodes: &[usize], orderly: bool) -> Vec<Ask> {

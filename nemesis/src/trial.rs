@@ -83,6 +83,24 @@ impl Readings {
         }
         if beats(&self.after) { Ok(()) } else { Err("the process does not tick after healing".to_owned()) }
     }
+
+    /// Whether something was done and never refused before and after, and always refused meanwhile. Numbers of a reading: how
+    /// often it was done, how often refused.
+    ///
+    /// # Errors
+    /// `failed` (what is wrong before and after) or `done` (what is wrong meanwhile), with the reading.
+    pub(crate) fn refuses_meanwhile(&self, failed: &str, done: &str) -> Result<(), String> {
+        let numbers = |reading: &Reading| (reading.numbers[0], reading.numbers[1]);
+        for (when, reading) in [("before", &self.before), ("after", &self.after)] {
+            if !matches!(numbers(reading), (1.0.., 0.0)) {
+                return Err(format!("{when} the fault {failed}: {}", reading.words));
+            }
+        }
+        match numbers(&self.during) {
+            (0.0, 1.0..) => Ok(()),
+            _ => Err(format!("{done}: {}", self.during.words)),
+        }
+    }
 }
 
 /// A command that ended.

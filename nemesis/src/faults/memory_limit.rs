@@ -2,7 +2,6 @@
 
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
 use crate::claims::Harm;
-use crate::disk::start_again;
 use crate::hands::{Ask, At};
 use crate::select::{Selector, Who};
 use crate::trial::{Lab, Reading, Readings, TrialSetup};
@@ -95,7 +94,8 @@ impl PlannedFault for MemoryLimit {
     }
 
     async fn recover(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Option<&'static str>> {
-        start_again(at, hit).await
+        at.start_ended(hit.nodes()).await?;
+        Ok(None)
     }
 
     async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {
@@ -114,15 +114,6 @@ impl PlannedFault for MemoryLimit {
     }
 
     fn judge(&self, readings: &Readings) -> Result<(), String> {
-        let numbers = |reading: &Reading| (reading.numbers[0], reading.numbers[1]);
-        for (when, reading) in [("before", &readings.before), ("after", &readings.after)] {
-            if !matches!(numbers(reading), (1.0.., 0.0)) {
-                return Err(format!("{when} the fault memory was short: {}", reading.words));
-            }
-        }
-        match numbers(&readings.during) {
-            (0.0, 1.0..) => Ok(()),
-            _ => Err(format!("memory was not short: {}", readings.during.words)),
-        }
+        readings.refuses_meanwhile("memory was short", "memory was not short")
     }
 }

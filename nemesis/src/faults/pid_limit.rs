@@ -1,7 +1,6 @@
 //! The target can start no more processes and threads: EAGAIN.
 
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
-use crate::disk::start_again;
 use crate::hands::{Ask, At};
 use crate::select::{Selector, Who};
 use crate::trial::{Lab, Reading, Readings, TrialSetup};
@@ -84,7 +83,8 @@ impl PlannedFault for PidLimit {
     }
 
     async fn recover(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Option<&'static str>> {
-        start_again(at, hit).await
+        at.start_ended(hit.nodes()).await?;
+        Ok(None)
     }
 
     async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {
@@ -102,15 +102,6 @@ impl PlannedFault for PidLimit {
     }
 
     fn judge(&self, readings: &Readings) -> Result<(), String> {
-        let numbers = |reading: &Reading| (reading.numbers[0], reading.numbers[1]);
-        for (when, reading) in [("before", &readings.before), ("after", &readings.after)] {
-            if !matches!(numbers(reading), (1.0.., 0.0)) {
-                return Err(format!("{when} the fault it did not fork: {}", reading.words));
-            }
-        }
-        match numbers(&readings.during) {
-            (0.0, 1.0..) => Ok(()),
-            _ => Err(format!("it could fork: {}", readings.during.words)),
-        }
+        readings.refuses_meanwhile("it did not fork", "it could fork")
     }
 }

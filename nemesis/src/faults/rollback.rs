@@ -3,7 +3,6 @@
 
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
 use crate::atlas::Victims;
-use crate::disk;
 use crate::hands::{Ask, At, Seen};
 use crate::select::Who;
 use crate::trial::{Lab, Reading, Readings, TrialSetup};
@@ -118,7 +117,8 @@ impl PlannedFault for Rollback {
     }
 
     async fn recover(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Option<&'static str>> {
-        disk::start_again(at, hit).await
+        at.start_ended(hit.nodes()).await?;
+        Ok(None)
     }
 
     async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {

@@ -46,7 +46,7 @@ impl How {
 #[cfg(target_os = "linux")]
 mod effect {
     use super::{Damage, How};
-    use crate::linux::kept::{Kept, digest};
+    use crate::linux::kept::{Kept, digest, forget};
     use crate::linux::{At, Effect};
     use crate::protocol::{AgentError, Evidence};
     use rand::{RngExt, SeedableRng};
@@ -149,7 +149,7 @@ mod effect {
                 }
                 Some(_) => "the file was written since, and stays",
             };
-            Kept::forget(at)?;
+            forget(at)?;
             Ok(Evidence::new(true, seen, 0, UNIT))
         }
 

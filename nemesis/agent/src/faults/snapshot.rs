@@ -12,10 +12,9 @@ pub struct Snapshot {
 #[cfg(target_os = "linux")]
 mod effect {
     use super::Snapshot;
-    use crate::linux::kept::{copy_dir, digest_of_dir, folder};
+    use crate::linux::kept::{copy_dir, digest_of_dir, folder, forget};
     use crate::linux::{At, Effect};
     use crate::protocol::{AgentError, Evidence};
-    use std::fs;
 
     const UNIT: &str = "files kept";
 
@@ -40,11 +39,8 @@ mod effect {
         }
 
         fn undo(&self, at: &At<'_>) -> Result<Evidence, AgentError> {
-            let folder = folder(at);
-            match fs::remove_dir_all(&folder) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(AgentError::io("remove", &folder, e)),
-                _ => Ok(Evidence::new(true, "", 0, UNIT)),
-            }
+            forget(at)?;
+            Ok(Evidence::new(true, "", 0, UNIT))
         }
 
         fn survives_reboot(&self) -> bool {

@@ -130,17 +130,17 @@ impl Kept {
         }
         Ok(())
     }
+}
 
-    /// Removes the copy, or what there is of it when the agent died before it was whole.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    pub(crate) fn forget(at: &At<'_>) -> Result<(), AgentError> {
-        let folder = folder(at);
-        match fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(AgentError::io("remove", &folder, e)),
-            _ => Ok(()),
-        }
+/// Removes what the fault at `at` keeps, or what there is of it when the agent died before it was whole.
+///
+/// # Errors
+/// When it cannot be removed.
+pub(crate) fn forget(at: &At<'_>) -> Result<(), AgentError> {
+    let folder = folder(at);
+    match fs::remove_dir_all(&folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(AgentError::io("remove", &folder, e)),
+        _ => Ok(()),
     }
 }
 
