@@ -162,10 +162,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn failures_are_told() {
+    async fn a_program_that_is_missing_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let none = vagrant(Path::new("/no/such"), &[], &BTreeMap::new(), &|_| {}).await.unwrap_err();
-        assert!(!none.to_string().contains('\n'), "{none}");
-        drop(dir);
+        let env = BTreeMap::from([("PATH", dir.path().display().to_string())]);
+        let none = vagrant(dir.path(), &[], &env, &|_| {}).await.unwrap_err().to_string();
+        assert!(none.starts_with("there is no `vagrant`: apt install") && !none.contains('\n'), "{none}");
     }
 }

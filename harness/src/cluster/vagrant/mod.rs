@@ -70,12 +70,10 @@ impl Machines {
     /// # Errors
     /// With what is missing, and what to do.
     pub async fn up(&self, program: &Path, lease: Duration, say: Say<'_>) -> anyhow::Result<Cluster> {
-        if self.all_answer().await {
-            say("logging in");
-        } else {
+        if !self.all_answer().await {
             self.boot(say).await?;
-            say("logging in");
         }
+        say("logging in");
         let mut cluster = ssh::up_hosts(self.hosts()?, program, lease).await?;
         cluster.power = power::Virsh::find(self.ids()).await.map(|virsh| Arc::new(virsh) as Arc<dyn super::Power>);
         Ok(cluster)
@@ -107,7 +105,7 @@ impl Machines {
     }
 
     async fn vagrant(&self, command: &str, driver: Option<&str>, say: Say<'_>) -> anyhow::Result<String> {
-        let mut env = BTreeMap::from([("SQUALL_NODES", self.names.len().max(self.settings.nodes).to_string())]);
+        let mut env = env_for(self.count());
         env.extend(driver.map(|driver| ("SQUALL_DRIVER", driver.to_owned())));
         let mut arguments = vec![command.to_owned()];
         arguments.extend(self.names.iter().cloned());
@@ -196,6 +194,11 @@ impl Machines {
         self.made.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// How many the Vagrantfile is to know of.
+    fn count(&self) -> usize {
+        self.names.len().max(self.settings.nodes)
+    }
+
     /// Names of the machines that are wanted.
     pub fn names(&self) -> &[String] {
         &self.names
@@ -206,7 +209,7 @@ impl Machines {
     /// # Errors
     /// When Vagrant cannot say.
     pub async fn status(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let env = BTreeMap::from([("SQUALL_NODES", self.names.len().max(self.settings.nodes).to_string())]);
+        let env = env_for(self.count());
         let arguments = ["status", "--machine-readable"].map(str::to_owned);
         let printed = cli::vagrant(&self.folder, &arguments, &env, &|_| {}).await?;
         Ok(cli::states(&printed))
@@ -233,8 +236,7 @@ impl Machines {
     /// No names are all of them.
     async fn destroy(&self, names: &[String], say: Say<'_>) -> anyhow::Result<()> {
         // More than are wanted now may be left from another test: all there may be.
-        let count = machines_in(&dot_folder(&self.folder)).max(self.settings.nodes).max(self.names.len());
-        let env = BTreeMap::from([("SQUALL_NODES", count.to_string())]);
+        let env = env_for(machines_in(&dot_folder(&self.folder)).max(self.count()));
         let mut arguments = ["destroy", "--force"].map(str::to_owned).to_vec();
         arguments.extend(names.iter().cloned());
         cli::vagrant(&self.folder, &arguments, &env, say).await?;
@@ -268,6 +270,11 @@ pub fn ssh_command(folder: &Path, name: &str, command: &[String]) -> anyhow::Res
     ssh.arg("-F").arg(config).args(["-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no"]);
     ssh.args(["-o", "LogLevel=ERROR", name, "--"]).args(command);
     Ok(ssh)
+}
+
+/// What tells the Vagrantfile how many machines there may be.
+fn env_for(count: usize) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([("SQUALL_NODES", count.to_string())])
 }
 
 /// Where Vagrant keeps what it knows of the machines of `folder`.
