@@ -1,4 +1,4 @@
-//! The controller of a run on the local cluster dies at any moment, with faults of every family in force: nothing is left.
+//! The controller of a run on the local cluster, or who launched it, dies at any moment, with faults of every family in force: nothing is left.
 //!
 //! `SQUALL_TEST_KILLS` says how often (10). Where the kernel allows no namespaces the test says so.
 
@@ -19,6 +19,7 @@ nemesis:
   - disk-slow: { nodes: all, ops: fsync, delay: 5ms, every: 1s, for: 500ms }
   - bit-rot: { nodes: one, every: 1s, for: 500ms }
   - pause: { nodes: one, every: 1500ms, for: 500ms }
+  - cpu-limit: { nodes: all, share: 0.2, every: 1s, for: 900ms }
   - kill: { nodes: one, every: 2s, restart_after: 300ms }
 duration: 60s
 ";
@@ -114,7 +115,7 @@ fn whenever_the_controller_is_killed_nothing_is_left() {
     }
     assert!(probe.status.success(), "{error}");
     let host = namespaces(std::process::id());
-    let mut under_faults = 0;
+    let (mut under_faults, mut in_groups) = (0, 0);
     for n in 0..kills {
         let mut launcher = run(&["--seed", &n.to_string()]);
         wait_for("the controller to start", || controller(dir.path(), launcher.id()).is_some());
@@ -127,9 +128,11 @@ fn whenever_the_controller_is_killed_nothing_is_left() {
             all.iter().flat_map(|pid| namespaces(*pid)).filter(|s| !host.contains(s)).collect();
         let all = processes(dir.path(), &spaces);
         let groups: BTreeSet<PathBuf> = all.iter().flat_map(|pid| groups(*pid)).collect();
+        in_groups += u32::from(!groups.is_empty());
         under_faults += u32::from(!ledgers(dir.path()).is_empty());
-        assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
-        assert_eq!(launcher.wait().unwrap().code(), Some(70), "kill {n}");
+        let (victim, code) = if n % 2 == 0 { (pid, Some(70)) } else { (launcher.id(), None) };
+        assert!(Command::new("kill").args(["-KILL", &victim.to_string()]).status().unwrap().success());
+        assert_eq!(launcher.wait().unwrap().code(), code, "kill {n}");
         wait_for(&format!("kill {n} after {life:.0} ms: all processes and with them their namespaces to go"), || {
             processes(dir.path(), &spaces).is_empty()
         });
@@ -137,7 +140,7 @@ fn whenever_the_controller_is_killed_nothing_is_left() {
         assert_eq!(marks_outside(dir.path()), "", "kill {n}");
         std::fs::remove_dir_all(dir.path().join("store")).unwrap();
     }
-    println!("{kills} kills, {under_faults} of them with entries in a ledger");
+    println!("{kills} kills, {under_faults} of them with entries in a ledger, {in_groups} with control groups");
     assert!(under_faults > 0, "no kill came while a fault was in force");
 }
 

@@ -12,4 +12,4 @@ mod linux;
 pub mod protocol;
 
 #[cfg(target_os = "linux")]
-pub use linux::{AgentArgs, doctor, main, sweep_control_groups};
+pub use linux::{AgentArgs, doctor, end_pid_namespace, main, sweep_control_groups};

@@ -16,6 +16,7 @@ use nix::unistd::{Pid, getegid, geteuid};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Set for the controller: it is inside.
@@ -23,6 +24,9 @@ const INSIDE: &str = "SQUALL_INSIDE";
 
 /// Hidden subcommand that makes this program init.
 pub(super) const INIT: &str = "local-init";
+
+/// Held by who ends this namespace because the launcher is gone.
+static ENDING: Mutex<()> = Mutex::new(());
 
 /// The exit code of a harness failure.
 const EXIT_FAILURE: u8 = 70;
@@ -50,7 +54,7 @@ pub fn enter() -> anyhow::Result<Entered> {
     if is_inside() {
         return Ok(Entered::Inside);
     }
-    // What a cluster left whose launcher was killed, too: control groups are nothing that ends with a namespace.
+    // What a cluster left whose launcher and init were killed, too: control groups are nothing that ends with a namespace.
     squall_agent::sweep_control_groups();
     take_namespaces()?;
     let mut init = Command::new("/proc/self/exe");
@@ -133,7 +137,12 @@ pub(super) fn init(argv: &[OsString]) -> anyhow::Result<ExitCode> {
     if std::process::id() != 1 {
         bail!("`{INIT}` is started by squall itself");
     }
-    super::end_with_stdin();
+    super::end_with_stdin(|| {
+        // Never given back: whoever notices that the controller was killed waits for the end here.
+        let _ending = ENDING.lock();
+        squall_agent::end_pid_namespace();
+        std::process::exit(EXIT_FAILURE.into());
+    });
     super::private_mounts()?;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None::<&str>).context(
         "cannot mount /proc in the new namespaces (in a container: start it with `--security-opt systempaths=unconfined`)",
@@ -157,6 +166,7 @@ pub(super) fn init(argv: &[OsString]) -> anyhow::Result<ExitCode> {
         let controller = Pid::from_raw(controller.id() as i32);
         loop {
             if let Some(code) = super::reap(controller) {
+                let _not_ending = ENDING.lock();
                 if code == 128 + Signal::SIGKILL as u8 {
                     eprintln!(
                         "error: the controller was killed; the local cluster is gone, the history is in the store"

@@ -50,12 +50,13 @@ fn private_mounts() -> anyhow::Result<()> {
         .context("cannot make mounts private")
 }
 
-/// Ends this process when whoever holds the other end of its stdin is gone, however that came about.
-fn end_with_stdin() {
+/// Ends this process when whoever holds the other end of its stdin is gone, however that came about; after `last`.
+fn end_with_stdin(last: impl FnOnce() + Send + 'static) {
     std::thread::spawn(|| {
         let mut buffer = [0; 64];
         // Data is of no interest here, and an error is an end too.
         while matches!(std::io::stdin().read(&mut buffer), Ok(n) if n > 0) {}
+        last();
         std::process::exit(70);
     });
 }

@@ -65,7 +65,7 @@ fn init(args: &[OsString]) -> anyhow::Result<ExitCode> {
         network::configure_node(index).await?;
         println!("{READY}");
         std::io::stdout().flush()?;
-        super::end_with_stdin();
+        super::end_with_stdin(|| {});
         let mut children = signal(SignalKind::child())?;
         loop {
             children.recv().await;

@@ -28,6 +28,6 @@ pub(crate) mod state;
 mod stream;
 mod watchdog;
 
-pub use cgroup::sweep as sweep_control_groups;
+pub use cgroup::{end_namespace as end_pid_namespace, sweep as sweep_control_groups};
 pub(crate) use effect::{At, Effect};
 pub use main_args::{AgentArgs, main};

@@ -21,8 +21,8 @@ mod tests;
 
 pub(crate) use group::{counter, enter, holds, leave, procs_files, remember, set};
 pub(crate) use places::{Controller, on_offer};
-pub use sweep::sweep;
 pub(crate) use sweep::sweep_root;
+pub use sweep::{end_namespace, sweep};
 
 /// The time within which a quota of CPU may be used (microseconds): the kernel's own default.
 pub(crate) const CPU_PERIOD_US: u64 = 100_000;

@@ -34,17 +34,13 @@ fn nests() -> BTreeSet<PathBuf> {
     mounts.iter().filter_map(|mount| mount.home(&cgroups).ok().map(|home| mount.nest(&home))).collect()
 }
 
-/// Removes the groups of a root that is gone, with all records of them, after its processes have been killed.
-pub(crate) fn sweep_root(state: &State) {
-    let ending = super::group::ending(state);
-    let is_left = |group: &fs::DirEntry| {
-        let name = group.file_name();
-        name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(&ending))
-    };
+/// Removes the groups whose names are `ours`, of processes that have been killed.
+fn remove(ours: impl Fn(&str) -> bool) {
+    let is_ours = |group: &fs::DirEntry| group.file_name().to_str().is_some_and(&ours);
     // A process that was killed leaves its group only when it has ended.
     for _ in 0..TRIES {
-        let left = nests().into_iter().flat_map(|nest| fs::read_dir(nest).into_iter().flatten().flatten());
-        let left: Vec<PathBuf> = left.filter(is_left).map(|group| group.path()).collect();
+        let groups = nests().into_iter().flat_map(|nest| fs::read_dir(nest).into_iter().flatten().flatten());
+        let left: Vec<PathBuf> = groups.filter(is_ours).map(|group| group.path()).collect();
         if left.iter().filter(|group| fs::remove_dir(group).is_err()).count() == 0 {
             return;
         }
@@ -52,22 +48,42 @@ pub(crate) fn sweep_root(state: &State) {
     }
 }
 
+/// Removes the groups of a root that is gone, with all records of them, after its processes have been killed.
+pub(crate) fn sweep_root(state: &State) {
+    let ending = super::group::ending(state);
+    remove(|name| name.starts_with(PREFIX) && name.ends_with(&ending));
+}
+
+/// The pid namespaces of all processes that can be seen: of this one and of those below.
+fn namespaces() -> BTreeSet<u64> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| namespace(&process.path().join("ns/pid"))).collect()
+}
+
+/// The pid namespace that the name of a group tells.
+fn namespace_of(name: &str) -> Option<u64> {
+    name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
+}
+
+/// Kills everything else in this pid namespace and removes the groups made there: for its process 1, when nobody outside
+/// is left to [`sweep`].
+pub fn end_namespace() {
+    let ours = namespaces();
+    // Nothing else may be there.
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(-1), nix::sys::signal::Signal::SIGKILL);
+    remove(|name| namespace_of(name).is_some_and(|number| ours.contains(&number)));
+}
+
 /// Removes every group of ours that is empty and whose pid namespace is gone; how many. To be called where all those
 /// namespaces can be seen: outside of them.
 pub fn sweep() -> usize {
-    let mut alive: BTreeSet<u64> = BTreeSet::new();
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        alive.extend(namespace(&process.path().join("ns/pid")));
-    }
+    let alive = namespaces();
     nests().iter().map(|nest| sweep_in(nest, &alive)).sum()
 }
 
 pub(super) fn sweep_in(nest: &Path, alive: &BTreeSet<u64>) -> usize {
     let Ok(groups) = fs::read_dir(nest) else { return 0 };
-    let is_left = |name: &str| {
-        let number = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(number, _)| number);
-        number.and_then(|number| number.parse::<u64>().ok()).is_some_and(|number| !alive.contains(&number))
-    };
+    let is_left = |name: &str| namespace_of(name).is_some_and(|number| !alive.contains(&number));
     // The kernel removes none that has a process in it.
     let left = groups.flatten().filter(|group| group.file_name().to_str().is_some_and(is_left));
     left.filter(|group| fs::remove_dir(group.path()).is_ok()).count()
