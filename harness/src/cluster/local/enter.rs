@@ -69,11 +69,9 @@ pub fn enter() -> anyhow::Result<Entered> {
 
 /// Unshares, as root or by way of a user namespace.
 fn take_namespaces() -> anyhow::Result<()> {
-    let namespaces = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC;
+    // No mount namespace: init takes one, so that our /proc goes on to show this machine, for the sweep at the end.
+    let namespaces =
+        CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
     let (uid, gid) = (geteuid(), getegid());
     if uid.is_root() && unshare(namespaces).is_ok() {
         return Ok(());
@@ -137,6 +135,8 @@ pub(super) fn init(argv: &[OsString]) -> anyhow::Result<ExitCode> {
     if std::process::id() != 1 {
         bail!("`{INIT}` is started by squall itself");
     }
+    // Before there is a thread, which would stay in the old one.
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
     super::end_with_stdin(|| {
         // Never given back: whoever notices that the controller was killed waits for the end here.
         let _ending = ENDING.lock();
