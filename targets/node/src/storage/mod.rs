@@ -114,9 +114,15 @@ impl Storage {
             // The folder itself may be new.
             dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), |dir| sync_dir(dir, bugs))?;
         }
-        let (hard, log) = replay(snapshot, records).with_context(|| format!("cannot use {}", path.display()))?;
+        let Replayed { hard, log, base } =
+            replay(snapshot, records).with_context(|| format!("cannot use {}", path.display()))?;
+        let mut storage = Self { dir: dir.to_owned(), wal, generation, bugs: bugs.clone(), _lock: lock };
+        if base != log.base() {
+            // The crash came between snapshot and new log. What is appended now follows the snapshot, and the old log may
+            // end long before that.
+            storage.begin_log(hard, log.snapshot(), log.entries())?;
+        }
         let hard = if bugs.has(Bug::ForgetVote) { HardState::default() } else { hard };
-        let storage = Self { dir: dir.to_owned(), wal, generation, bugs: bugs.clone(), _lock: lock };
         Ok((storage, Recovered { hard, log, torn }))
     }
 
@@ -149,6 +155,11 @@ impl Storage {
         let text = format!("{:08x}\n{json}", crc32fast::hash(json.as_bytes()));
         let path = self.dir.join(format!("snapshot-{}.json", snapshot.index));
         write_whole(&path, text.as_bytes(), &self.bugs).with_context(|| format!("cannot write {}", path.display()))?;
+        self.begin_log(hard, snapshot, keep)
+    }
+
+    /// A new generation of the log, which continues a `snapshot` that is durable; what it replaces goes.
+    fn begin_log(&mut self, hard: HardState, snapshot: &Snapshot, keep: &[Entry]) -> anyhow::Result<()> {
         let base = Record::Base { index: snapshot.index, term: snapshot.term };
         let records: Vec<Record> =
             [base, Record::Hard(hard)].into_iter().chain(keep.iter().cloned().map(Record::Entry)).collect();
@@ -170,11 +181,20 @@ impl Storage {
     }
 }
 
-/// The state that the records leave behind.
+/// The state that records leave behind.
+#[derive(Debug)]
+struct Replayed {
+    hard: HardState,
+    log: Log,
+    /// The last entry of the snapshot that the records themselves continue.
+    base: Index,
+}
+
+/// Replays the records of one log.
 ///
 /// # Errors
 /// When something is missing: then this member has forgotten what it promised to keep.
-fn replay(snapshot: Snapshot, records: Vec<Record>) -> anyhow::Result<(HardState, Log)> {
+fn replay(snapshot: Snapshot, records: Vec<Record>) -> anyhow::Result<Replayed> {
     let mut hard = HardState::default();
     // What comes before the first entry, and its term.
     let mut before: (Index, Term) = (0, 0);
@@ -210,7 +230,7 @@ fn replay(snapshot: Snapshot, records: Vec<Record>) -> anyhow::Result<(HardState
     if !same {
         entries.clear();
     }
-    Ok((hard, Log::new(snapshot, entries)))
+    Ok(Replayed { hard, log: Log::new(snapshot, entries), base: before.0 })
 }
 
 #[cfg(test)]
@@ -268,11 +288,32 @@ mod tests {
     fn a_snapshot_of_another_history_takes_nothing_from_the_old_log() {
         let snapshot = |term| Snapshot { index: 2, term, data: Arc::from("state") };
         let old = || vec![Record::Entry(entry(1, 1)), Record::Entry(entry(2, 3)), Record::Entry(entry(3, 3))];
-        assert_eq!(replay(snapshot(3), old()).unwrap().1.entries(), [entry(3, 3)]);
-        let (_, log) = replay(snapshot(5), old()).unwrap();
+        assert_eq!(replay(snapshot(3), old()).unwrap().log.entries(), [entry(3, 3)]);
+        let log = replay(snapshot(5), old()).unwrap().log;
         assert_eq!((log.last_index(), log.last_term()), (2, 5));
         let short = vec![Record::Entry(entry(1, 1))];
-        assert_eq!(replay(snapshot(5), short).unwrap().1.last_index(), 2);
+        assert_eq!(replay(snapshot(5), short).unwrap().log.last_index(), 2);
+    }
+
+    /// A crash in the same place while a snapshot of the leader's was installed, on a member that was behind.
+    #[test]
+    fn what_follows_an_installed_snapshot_has_a_log_of_its_own() {
+        let (dir, hard) = (tempfile::tempdir().unwrap(), HardState { term: 2, vote: None });
+        {
+            let (mut storage, _) = Storage::open(dir.path(), &Bugs::default()).unwrap();
+            storage.save(hard, &[entry(1, 1), entry(2, 1)]).unwrap();
+            storage.sync().unwrap();
+            let old = fs::read(dir.path().join("wal-1.log")).unwrap();
+            storage.compact(hard, &Snapshot { index: 9, term: 2, data: Arc::from("state") }, &[]).unwrap();
+            fs::remove_file(dir.path().join("wal-2.log")).unwrap();
+            fs::write(dir.path().join("wal-1.log"), old).unwrap();
+        }
+        for last in 10..=12 {
+            let (mut storage, found) = Storage::open(dir.path(), &Bugs::default()).unwrap();
+            assert_eq!((found.log.last_index(), found.hard), (last - 1, hard));
+            storage.save(hard, &[entry(last, 2)]).unwrap();
+            storage.sync().unwrap();
+        }
     }
 
     #[test]
