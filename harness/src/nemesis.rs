@@ -32,7 +32,13 @@ pub struct FaultRow {
     pub injected: u64,
     /// How often its effect was verified.
     pub bit: u64,
-    /// How often it was skipped or its outcome is unknown, with the reasons.
+    /// How often it was not tried, because there was nothing to try it on: nodes that another fault had stopped.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Why it was skipped the first time.
+    #[serde(default)]
+    pub skipped_why: String,
+    /// Why its outcome is unknown, where it is.
     pub troubles: Vec<String>,
     /// What was measured, added up: `4211 packets dropped`.
     pub seen: String,

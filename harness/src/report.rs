@@ -137,6 +137,10 @@ impl Report {
             let _ = writeln!(out, "  covered  {}", self.coverage_text());
         }
         for row in &self.faults {
+            if row.skipped > 0 {
+                let (fault, detail, n, why) = (&row.fault, &row.detail, row.skipped, &row.skipped_why);
+                let _ = writeln!(out, "  {fault} {detail}: skipped {n} times, first because {why}");
+            }
             for trouble in row.troubles.iter().take(3) {
                 let _ = writeln!(out, "  {} {}: {trouble}", row.fault, row.detail);
             }

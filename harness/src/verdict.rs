@@ -79,8 +79,11 @@ fn doubts(stats: &Stats, faults: &[FaultRow]) -> Vec<String> {
     if stats.totals().0 == 0 {
         doubts.push("no operation succeeded, so nothing was tested".to_owned());
     }
-    for row in faults.iter().filter(|row| row.bit == 0) {
-        let why = row.troubles.first().map_or(String::new(), |trouble| format!(": {trouble}"));
+    // What was only skipped says nothing against what others showed.
+    let has_bitten = faults.iter().any(|row| row.bit > 0);
+    for row in faults.iter().filter(|row| row.bit == 0 && (row.injected > 0 || !has_bitten)) {
+        let why = row.troubles.iter().chain([&row.skipped_why]).find(|why| !why.is_empty());
+        let why = why.map_or(String::new(), |why| format!(": {why}"));
         doubts.push(format!("{} {} was planned and never bit{why}", row.fault, row.detail));
     }
     doubts

@@ -2,9 +2,10 @@
 
 use crate::coverage::{RECOVERY, Scene};
 use crate::faults::{Hit, Scope};
-use crate::hands::At;
+use crate::hands::{self, At};
 use crate::plan::Step;
 use crate::run::State;
+use squall_agent::protocol::ProcessState::Gone;
 use squall_checkers::{Sym, Value};
 use squall_harness::nemesis::NemesisContext;
 use std::sync::{Mutex, MutexGuard};
@@ -104,7 +105,6 @@ impl StepWorker<'_> {
         let (roles, phase) = self.scene(&hit, &primaries);
         {
             let mut state = self.state();
-            state.tally.injected(&step.fault);
             state.in_force.insert(step.id.clone(), format!("{} {words}", fault.kind().doc.name));
             state.hits.insert(step.id.clone(), hit.clone());
         }
@@ -115,10 +115,18 @@ impl StepWorker<'_> {
                 let line = [&line[..], &[("seen", &seen.words), ("roles", &roles), ("phase", phase)]].concat();
                 self.context.journal.nemesis(Sym::new(fault.kind().doc.name), pairs(&line));
                 let mut state = self.state();
+                state.tally.injected(&step.fault);
                 state.tally.bit(&step.fault);
                 state.tally.seen(&step.fault, &seen);
             }
-            Err(error) => self.doubt("inject", &words, &error),
+            Err(error) => match self.stopped_by_others(&hit) {
+                // Another fault stopped a node in the same moment. What this one did elsewhere stays to its end.
+                Some(why) => self.skip(&words, &format!("{why}: {error:#}")),
+                None => {
+                    self.state().tally.injected(&step.fault);
+                    self.doubt("inject", &words, &error);
+                }
+            },
         }
         let in_time = tokio::select! {
             in_time = self.until(begin_ns, step.at_ms + step.for_ms) => in_time,
@@ -168,8 +176,13 @@ impl StepWorker<'_> {
         let primaries = if scope.needs_primary() { self.primaries().await } else { early };
         let down: Vec<usize> = self.state().down.keys().copied().collect();
         let mut hit = scope.resolve(&primaries, &down, self.names.len());
-        if let (Scope::Processes(_), Hit::Nodes(nodes)) = (scope, &mut hit) {
-            *nodes = self.take(std::mem::take(nodes))?;
+        if let Hit::Nodes(nodes) = &mut hit {
+            if matches!(scope, Scope::Processes(_)) {
+                *nodes = self.take(std::mem::take(nodes))?;
+            }
+            if self.step.fault.fault().needs_process() {
+                *nodes = self.running(std::mem::take(nodes)).await?;
+            }
         }
         let words = hit.words(self.names);
         Some((hit, words, primaries))
@@ -187,13 +200,55 @@ impl StepWorker<'_> {
         for node in &free {
             state.down.insert(*node, self.step.id.clone());
         }
-        if !free.is_empty() {
-            return Some(free);
-        }
-        let why: Vec<String> =
-            busy.iter().map(|n| format!("{} is down by {}", self.names[*n], state.down[n])).collect();
         drop(state);
-        self.record("inject", "", "skipped", &format!("skipped: {}", why.join(", ")));
-        None
+        if free.is_empty() {
+            self.skip("", &self.down_by(&busy));
+            return None;
+        }
+        Some(free)
+    }
+
+    /// Those of `nodes` on which the target runs; of the others this step lets go.
+    async fn running(&self, nodes: Vec<usize>) -> Option<Vec<usize>> {
+        let runs = nodes.iter().map(|&node| async move {
+            let node = &self.context.cluster.nodes[node];
+            // Who does not answer is left to the fault itself, which says so.
+            !node.control.is_down() && !matches!(hands::state(&*self.context.target, node).await, Ok(Some(Gone)))
+        });
+        let runs = futures::future::join_all(runs).await;
+        let (running, idle): (Vec<_>, Vec<_>) = nodes.into_iter().zip(runs).partition(|(_, runs)| *runs);
+        let idle: Vec<usize> = idle.into_iter().map(|(node, _)| node).collect();
+        {
+            let mut state = self.state();
+            state.down.retain(|node, id| *id != self.step.id || !idle.contains(node));
+        }
+        if running.is_empty() {
+            self.skip("", &self.down_by(&idle));
+            return None;
+        }
+        Some(running.into_iter().map(|(node, _)| node).collect())
+    }
+
+    /// Which of these that are hit have been stopped by another step meanwhile, in words.
+    fn stopped_by_others(&self, hit: &Hit) -> Option<String> {
+        let is_other = |node: &usize| self.state().down.get(node).is_some_and(|id| *id != self.step.id);
+        let stopped: Vec<usize> = hit.nodes().iter().copied().filter(is_other).collect();
+        (!stopped.is_empty()).then(|| self.down_by(&stopped))
+    }
+
+    /// By what each of `nodes` is down, in words.
+    fn down_by(&self, nodes: &[usize]) -> String {
+        let state = self.state();
+        let why = |node: &usize| match state.down.get(node) {
+            Some(id) => format!("{} is down by {id}", self.names[*node]),
+            None => format!("{} runs no {}", self.names[*node], self.context.target.process()),
+        };
+        nodes.iter().map(why).collect::<Vec<_>>().join(", ")
+    }
+
+    /// There is nothing to try it on.
+    fn skip(&self, words: &str, why: &str) {
+        self.record("inject", words, "skipped", &format!("skipped: {why}"));
+        self.state().tally.skipped(&self.step.fault, why);
     }
 }

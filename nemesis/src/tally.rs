@@ -15,6 +15,8 @@ pub(crate) struct Tally {
 struct Row {
     injected: u64,
     bit: u64,
+    skipped: u64,
+    skipped_why: String,
     troubles: Vec<String>,
     /// Numbers with their units.
     seen: BTreeMap<String, u64>,
@@ -36,7 +38,16 @@ impl Tally {
         self.row(fault).bit += 1;
     }
 
-    /// It was skipped, or nobody knows.
+    /// There was nothing to try it on.
+    pub(crate) fn skipped(&mut self, fault: &Planned, why: &str) {
+        let row = self.row(fault);
+        row.skipped += 1;
+        if row.skipped_why.is_empty() {
+            row.skipped_why = why.to_owned();
+        }
+    }
+
+    /// Nobody knows.
     pub(crate) fn trouble(&mut self, fault: &Planned, why: String) {
         let row = self.row(fault);
         if !row.troubles.contains(&why) {
@@ -58,6 +69,8 @@ impl Tally {
             detail: detail.clone(),
             injected: row.injected,
             bit: row.bit,
+            skipped: row.skipped,
+            skipped_why: row.skipped_why.clone(),
             troubles: row.troubles.clone(),
             seen: row
                 .seen

@@ -99,6 +99,10 @@ impl PlannedFault for ClockDrift {
         Scope::Nodes(&self.who)
     }
 
+    fn needs_process(&self) -> bool {
+        true
+    }
+
     fn preparations(&self, target: &dyn Target, _: &Node) -> Vec<Fault> {
         clocks::preparations(target)
     }

@@ -74,6 +74,10 @@ impl PlannedFault for CpuLimit {
         Scope::Nodes(&self.who)
     }
 
+    fn needs_process(&self) -> bool {
+        true
+    }
+
     fn validate(&self) -> Result<(), String> {
         self.on(String::new()).check()
     }

@@ -68,6 +68,10 @@ impl PlannedFault for FdLimit {
         Scope::Processes(&self.who)
     }
 
+    fn needs_process(&self) -> bool {
+        true
+    }
+
     fn harm(&self) -> crate::claims::Harm {
         crate::claims::Harm::Crash
     }

@@ -77,6 +77,10 @@ impl PlannedFault for MemoryLimit {
         Scope::Nodes(&self.who)
     }
 
+    fn needs_process(&self) -> bool {
+        true
+    }
+
     fn validate(&self) -> Result<(), String> {
         self.on(String::new()).check()
     }

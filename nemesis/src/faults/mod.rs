@@ -302,6 +302,11 @@ pub(crate) trait PlannedFault: Send + Sync {
     /// Whom it hits.
     fn scope(&self) -> Scope<'_>;
 
+    /// Whether it takes a process of the target's that runs: nodes without are left out then.
+    fn needs_process(&self) -> bool {
+        false
+    }
+
     /// Checks what no type can say, of a plan that came from a file.
     ///
     /// # Errors

@@ -55,6 +55,10 @@ impl PlannedFault for OomKill {
         Scope::Processes(&self.who)
     }
 
+    fn needs_process(&self) -> bool {
+        true
+    }
+
     fn harm(&self) -> Harm {
         Harm::Crash
     }

@@ -53,6 +53,10 @@ impl PlannedFault for Pause {
         Scope::Processes(&self.who)
     }
 
+    fn needs_process(&self) -> bool {
+        true
+    }
+
     fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {
         at.per_node(hit.nodes(), |_| vec![Fault::Pause(faults::pause::Pause { process: at.process() })])
     }

@@ -2,12 +2,13 @@
 
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
 use crate::claims::Harm;
-use crate::hands::{Ask, At, Seen};
+use crate::hands::{self, Ask, At, Seen};
 use crate::select::{Selector, Who};
 use crate::trial::{Lab, Reading, Readings, TICKER, TrialSetup};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use squall_agent::faults::{self, Fault};
+use squall_agent::protocol::ProcessState;
 use squall_harness::config::{ConfigError, Section};
 use squall_harness::nemesis::{FaultDoc, PlanContext};
 use std::time::{Duration, Instant};
@@ -93,8 +94,11 @@ impl PlannedFault for RollingRestart {
         let mut evidence = Vec::new();
         for &node in hit.nodes() {
             let one = || self.asks(at, &Hit::Nodes(vec![node]));
-            evidence.extend(at.inject(one()).await?);
-            at.heal(one(), false).await?;
+            // What has ended by itself is only started.
+            if hands::state(at.target, at.node(node)).await? != Some(ProcessState::Gone) {
+                evidence.extend(at.inject(one()).await?);
+                at.heal(one(), false).await?;
+            }
             at.start(&[node]).await?;
             let begun = Instant::now();
             while begun.elapsed() < Duration::from_millis(self.settle_ms) {
