@@ -9,7 +9,7 @@ use squall_agent::faults::Fault;
 use squall_agent::faults::clock::{Clock, ClockShift, OwnClock};
 use squall_agent::protocol::Evidence;
 use squall_harness::Target;
-use squall_harness::config::{ConfigError, Section, unknown};
+use squall_harness::config::{ConfigError, Section, format_duration, unknown};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -71,19 +71,77 @@ impl Direction {
     }
 }
 
-/// What a trial of a clock runs: prints `program seconds-since-1970` again and again, by a dynamic program (`date`), a
+/// How far clocks are off in practice, by orders of magnitude: names and limits (milliseconds).
+const TIERS: [(&str, i64, i64); 4] =
+    [("small", 1, 100), ("medium", 100, 2000), ("large", 2000, 60_000), ("huge", 60_000, 3_600_000)];
+
+/// Nobody's clock is off by more (a year); squares of it in nanoseconds are never formed.
+const BY_MAX: Duration = Duration::from_secs(365 * 86_400);
+
+/// By how much clocks jump, as a test file says it.
+pub(crate) struct Jumps {
+    /// One after the other: what it is called, and its limits (milliseconds).
+    tiers: Vec<(String, i64, i64)>,
+    direction: Direction,
+}
+
+impl Jumps {
+    /// Reads the keys `by`, `tiers` and `direction`.
+    pub(crate) fn read(section: &mut Section) -> Result<Self, ConfigError> {
+        let doc = "amounts, one after the other; without any, `tiers` are drawn from";
+        let by = section.get("by", Vec::<Duration>::new(), doc)?;
+        let all = TIERS.map(|(name, ..)| name.to_owned()).to_vec();
+        let doc = "small (up to 100ms), medium (2s), large (1m), huge (1h): one after the other, drawn for each node";
+        let names = section.get("tiers", all, doc)?;
+        let direction = Direction::read(section)?;
+        if by.iter().any(|by| *by < Duration::from_millis(1) || *by > BY_MAX) {
+            return Err(section.error("`by` must be from 1ms to a year"));
+        }
+        let mut tiers: Vec<(String, i64, i64)> =
+            by.iter().map(|by| (format_duration(*by), by.as_millis() as i64, by.as_millis() as i64)).collect();
+        if tiers.is_empty() {
+            for name in &names {
+                match TIERS.iter().find(|(known, ..)| known == name) {
+                    Some(&(known, low, high)) => tiers.push((known.to_owned(), low, high)),
+                    None => return Err(section.error(unknown("tier", name, TIERS.map(|(name, ..)| name)))),
+                }
+            }
+        }
+        if tiers.is_empty() {
+            return Err(section.error("`tiers` is empty: name at least one, or amounts in `by`"));
+        }
+        Ok(Self { tiers, direction })
+    }
+
+    /// Those of a step: what they are called, and the offset of each of `count` nodes (milliseconds).
+    pub(crate) fn draw(&mut self, turn: usize, count: usize, rng: &mut ChaCha8Rng) -> (String, Vec<i64>) {
+        let (tier, low, high) = &self.tiers[turn % self.tiers.len()];
+        // Evenly over orders of magnitude.
+        let (low, high) = (*low as f64, *high as f64);
+        let mut amount = || (low * (high / low).powf(rng.random::<f64>())).round() as i64;
+        let amounts: Vec<i64> = (0..count).map(|_| amount()).collect();
+        (tier.clone(), amounts.into_iter().map(|amount| self.direction.sign(amount, rng)).collect())
+    }
+}
+
+/// What a trial of a clock runs: prints `program seconds-since-1970 uptime` again and again, by a dynamic program (`date`), a
 /// static one (busybox-static) and one in Go (etcd, whose complaint about its data folder has a time stamp), as far as
-/// they are installed.
-pub(crate) const TELLERS: &str = r#"while :; do
-  echo "date $(date +%s.%N)"
-  command -v busybox >/dev/null && echo "busybox $(busybox date +%s)"
-  stamp=$(etcd --logger=zap --data-dir /dev/null 2>&1 | sed -n 's/.*"ts":"\([^"]*\)".*/\1/p' | head -n 1)
-  [ -n "$stamp" ] && echo "etcd $(date -d "$stamp" +%s.%N)"
+/// they are installed. By the uptime (seconds), which the kernel tells in a file, it is known how long ago that was.
+pub(crate) const TELLERS: &str = r#"up() { read up rest </proc/uptime; }
+while :; do
+  up; echo "date $(date +%s.%N) $up"
+  command -v busybox >/dev/null && { up; echo "busybox $(busybox date +%s) $up"; }
+  up; stamp=$(etcd --logger=zap --data-dir /dev/null 2>&1 | sed -n 's/.*"ts":"\([^"]*\)".*/\1/p' | head -n 1)
+  [ -n "$stamp" ] && echo "etcd $(date -d "$stamp" +%s.%N) $up"
   sleep 0.01
 done"#;
 
 /// How many looks at what the tellers print, and how long they are apart.
 const LOOKS: usize = 15;
+/// On a slow machine a round of the tellers may take seconds.
+const LOOKS_MAX: usize = 120;
+/// So long must `date` be watched to see how fast it goes (seconds).
+const SLOPE_S: f64 = 1.0;
 const LOOKS_PAUSE: Duration = Duration::from_millis(100);
 
 /// No teller needs longer from its look at the clock to ours (seconds).
@@ -155,19 +213,26 @@ pub(crate) async fn gauge(lab: &Lab<'_>, nodes: &[usize]) -> anyhow::Result<Read
     let mut offs: BTreeMap<String, f64> = BTreeMap::new();
     let mut dates: Vec<(f64, f64)> = Vec::new();
     let mut range = (f64::INFINITY, f64::NEG_INFINITY);
-    for _ in 0..LOOKS {
+    for look in 0..LOOKS_MAX {
+        let is_slope = dates.first().zip(dates.last()).is_some_and(|(first, last)| last.0 - first.0 >= SLOPE_S);
+        if look >= LOOKS && is_slope {
+            break;
+        }
         tokio::time::sleep(LOOKS_PAUSE).await;
         let asked = SystemTime::now();
-        let printed = lab.shell(node, &format!("tail -n 6 {log}")).await?.stdout;
+        let printed = lab.shell(node, &format!("tail -n 6 {log}; cat /proc/uptime")).await?.stdout;
         // Looked at half way between question and answer.
-        let now =
+        let asked =
             asked.duration_since(UNIX_EPOCH)?.as_secs_f64() + asked.elapsed().unwrap_or_default().as_secs_f64() / 2.0;
+        let uptime = printed.lines().last().and_then(|line| line.split(' ').next()?.parse::<f64>().ok());
+        let uptime = uptime.context("no uptime")?;
+        // What it showed, and when that was by this machine's clock.
         let told = printed.lines().filter_map(|line| {
-            let (teller, seconds) = line.split_once(' ')?;
-            Some((teller, seconds.parse::<f64>().ok()?))
+            let [teller, shown, then] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
+            Some((teller, (shown.parse::<f64>().ok()?, asked - (uptime - then.parse::<f64>().ok()?))))
         });
-        let latest: BTreeMap<&str, f64> = told.collect();
-        for (teller, shown) in latest {
+        let latest: BTreeMap<&str, (f64, f64)> = told.collect();
+        for (teller, (shown, now)) in latest {
             let off = shown - now;
             range = (range.0.min(off), range.1.max(off));
             offs.insert(teller.to_owned(), off);

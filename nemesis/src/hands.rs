@@ -226,6 +226,8 @@ pub(crate) async fn prepare<'a>(
                 wanted.push(fault);
             }
         }
+        // A disk of ours stands on a device, not below it.
+        wanted.sort_by_key(|fault| !matches!(fault, Fault::Device(_)));
         for (n, fault) in wanted.into_iter().enumerate() {
             // Without a lease of its own: it stands as long as the session.
             let request = Request::Inject { id: format!("0-prepared-{n}"), fault, lease_ms: 0 };

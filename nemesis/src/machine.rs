@@ -29,17 +29,23 @@ const PROBE_PORT: u16 = 1;
 
 const UNIT: &str = "boots";
 
-/// A test on nodes that share this machine's kernel is refused.
+/// A test on nodes that share this machine's kernel is refused: `fault` `does` something to a machine, and there is an `other` for
+/// them.
 ///
 /// # Errors
 /// With what to do.
-fn check(section: &Section, context: &PlanContext<'_>, fault: &str) -> Result<(), ConfigError> {
+pub(crate) fn check(
+    section: &Section,
+    context: &PlanContext<'_>,
+    fault: &str,
+    does: &str,
+    other: &str,
+) -> Result<(), ConfigError> {
     if context.has_machines {
         return Ok(());
     }
     Err(section.error(format!(
-        "`{fault}` takes a machine down, and local nodes share this one: use provider `vagrant` or `ssh`, or `power-cut`, which \
-         loses what was not synced without a machine"
+        "`{fault}` {does}, and local nodes share this one: use provider `vagrant` or `ssh`, or {other}"
     )))
 }
 
@@ -63,7 +69,8 @@ impl Machines {
         context: &PlanContext<'_>,
         fault: &str,
     ) -> Result<impl FnMut(&mut ChaCha8Rng) -> Self + Send + use<>, ConfigError> {
-        check(section, context, fault)?;
+        let other = "`power-cut`, which loses what was not synced without a machine";
+        check(section, context, fault, "takes a machine down", other)?;
         let nodes = Selector::read(section, context, "one")?;
         Ok(move |rng: &mut ChaCha8Rng| Self { select: nodes.name().to_owned(), who: nodes.pick(rng) })
     }
@@ -146,12 +153,14 @@ pub(crate) use machines;
 
 /// What the agents are asked for where nobody switches the machines from outside.
 pub(crate) fn asks(at: &At<'_>, nodes: &[usize], orderly: bool) -> Vec<Ask> {
+    at.per_node(nodes, |node| vec![Fault::MachineDown(MachineDown { orderly, other_boots: other_boots(at, node) })])
+}
+
+/// The boots of the controller and of all nodes but `node`: if its own is one of them, it is no machine of its own.
+pub(crate) fn other_boots(at: &At<'_>, node: &Node) -> Vec<String> {
     let ours = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-    at.per_node(nodes, |node| {
-        let others = at.cluster.nodes.iter().filter(|other| other.index != node.index).map(|other| boot_of(other));
-        let other_boots = std::iter::once(ours.clone()).chain(others).filter(|boot| !boot.is_empty()).collect();
-        vec![Fault::MachineDown(MachineDown { orderly, other_boots })]
-    })
+    let others = at.cluster.nodes.iter().filter(|other| other.index != node.index).map(|other| boot_of(other));
+    std::iter::once(ours).chain(others).filter(|boot| !boot.is_empty()).collect()
 }
 
 fn boot_of(node: &Node) -> String {

@@ -1,20 +1,18 @@
 //! The clock that the target sees jumps, and jumps back when the fault is over.
 
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
-use crate::clocks::{self, Direction};
+use crate::clocks::{self, Jumps};
 use crate::hands::{Ask, At, Seen};
 use crate::select::{Selector, Who};
 use crate::trial::{Lab, Reading, Readings, TrialSetup};
 use async_trait::async_trait;
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use squall_agent::faults::Fault;
 use squall_agent::faults::clock::ClockShift;
 use squall_agent::protocol::Evidence;
-use squall_harness::config::{ConfigError, Section, format_duration, unknown};
+use squall_harness::config::{ConfigError, Section};
 use squall_harness::nemesis::{FaultDoc, PlanContext};
 use squall_harness::{Node, Target};
-use std::time::Duration;
 
 pub(crate) const KIND: FaultKind = FaultKind {
     doc: FaultDoc {
@@ -36,13 +34,6 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
 };
 
-/// How far clocks are off in practice, by orders of magnitude: names and limits (milliseconds).
-const TIERS: [(&str, i64, i64); 4] =
-    [("small", 1, 100), ("medium", 100, 2000), ("large", 2000, 60_000), ("huge", 60_000, 3_600_000)];
-
-/// Nobody's clock is off by more (a year); squares of it in nanoseconds are never formed.
-const BY_MAX: Duration = Duration::from_secs(365 * 86_400);
-
 /// Clocks that are off by a constant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,42 +50,13 @@ pub struct ClockBump {
 
 fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Make, ConfigError> {
     let nodes = Selector::read(section, context, "minority")?;
-    let by = section.get(
-        "by",
-        Vec::<Duration>::new(),
-        "amounts, one after the other; without any, `tiers` are drawn from",
-    )?;
-    let all = TIERS.map(|(name, ..)| name.to_owned()).to_vec();
-    let doc = "small (up to 100ms), medium (2s), large (1m), huge (1h): one after the other, drawn for each node";
-    let names = section.get("tiers", all, doc)?;
-    let direction = Direction::read(section)?;
+    let mut jumps = Jumps::read(section)?;
     let monotonic = clocks::read_monotonic(section)?;
-    if by.iter().any(|by| *by < Duration::from_millis(1) || *by > BY_MAX) {
-        return Err(section.error("`by` must be from 1ms to a year"));
-    }
-    let mut tiers: Vec<(String, i64, i64)> =
-        by.iter().map(|by| (format_duration(*by), by.as_millis() as i64, by.as_millis() as i64)).collect();
-    if tiers.is_empty() {
-        for name in &names {
-            match TIERS.iter().find(|(known, ..)| known == name) {
-                Some(&(known, low, high)) => tiers.push((known.to_owned(), low, high)),
-                None => return Err(section.error(unknown("tier", name, TIERS.map(|(name, ..)| name)))),
-            }
-        }
-    }
-    if tiers.is_empty() {
-        return Err(section.error("`tiers` is empty: name at least one, or amounts in `by`"));
-    }
     let count = context.nodes.len();
     Ok(Box::new(move |turn, rng| {
-        let (tier, low, high) = &tiers[turn % tiers.len()];
         let who = nodes.pick(rng);
-        // Evenly over orders of magnitude.
-        let (low, high) = (*low as f64, *high as f64);
-        let mut amount = || (low * (high / low).powf(rng.random::<f64>())).round() as i64;
-        let amounts: Vec<i64> = (0..count).map(|_| amount()).collect();
-        let offsets_ms = amounts.into_iter().map(|amount| direction.sign(amount, rng)).collect();
-        Planned::ClockBump(ClockBump { tier: tier.clone(), who, offsets_ms, monotonic })
+        let (tier, offsets_ms) = jumps.draw(turn, count, rng);
+        Planned::ClockBump(ClockBump { tier, who, offsets_ms, monotonic })
     }))
 }
 

@@ -15,6 +15,8 @@ pub mod cpu_limit;
 pub mod crash_loop;
 pub mod damage;
 pub mod delay;
+pub mod device_delay;
+pub mod device_error;
 pub mod disk_error;
 pub mod disk_full;
 pub mod disk_hang;
@@ -29,6 +31,8 @@ pub mod kill;
 pub mod kill_in_recovery;
 pub mod kill_in_startup;
 pub mod loss;
+pub mod machine_clock_bump;
+pub mod machine_clock_drift;
 pub mod memory_limit;
 pub mod misdirect;
 pub mod oom_kill;
@@ -119,8 +123,16 @@ faults! {
     ClockDrift(clock_drift),
     /// Clocks stand still.
     ClockFreeze(clock_freeze),
+    /// Machines' clocks are off.
+    MachineClockBump(machine_clock_bump),
+    /// Machines' clocks go too fast or too slow.
+    MachineClockDrift(machine_clock_drift),
     /// kill -9, and what was not synced is gone.
     PowerCut(power_cut),
+    /// The device under the data is slow.
+    DeviceDelay(device_delay),
+    /// The device under the data fails.
+    DeviceError(device_error),
     /// Operations on files fail.
     DiskError(disk_error),
     /// Operations on files take longer.

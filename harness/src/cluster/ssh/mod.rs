@@ -187,9 +187,10 @@ async fn node_up(
     lease: Duration,
 ) -> anyhow::Result<Arc<Node>> {
     let host = transport.host.clone();
-    // In one word to the host: each takes a while on a slow one.
-    let said = transport.output("uname -sm; id -u; sudo -n true 2>/dev/null && echo sudo || echo none").await?;
-    let [arch, uid, sudo] = said.lines().map(str::trim).collect::<Vec<_>>()[..] else {
+    // In one word to the host: each takes a while on a slow one, and `sudo` most of it.
+    let ask = format!("uname -sm; id -u; stat -c %s {} 2>/dev/null || echo none", quoted(&file));
+    let said = transport.output(&ask).await?;
+    let [arch, uid, there] = said.lines().map(str::trim).collect::<Vec<_>>()[..] else {
         bail!("it answers a shell command with `{}`: its shell must be silent when it starts", said.trim());
     };
     let ours = format!("Linux {made_for}");
@@ -200,21 +201,28 @@ async fn node_up(
             program::VARIABLE
         );
     }
-    let mut argv: Vec<String> = Vec::new();
-    if uid != "0" {
-        if sudo != "sudo" {
-            bail!("the login is not root and `sudo -n` does not work: allow it (NOPASSWD), or log in as root");
+    let is_root = uid == "0";
+    if there != tokio::fs::metadata(program).await?.len().to_string() {
+        if !is_root {
+            transport.may_sudo().await?;
         }
-        argv.extend(["sudo", "-n"].map(str::to_owned));
-    }
-    if transport.upload(program, &file).await? {
+        transport.put_anew(program, &file).await?;
         transport.output(&format!("{} --version", quoted(&file))).await.with_context(|| program::DOES_NOT_RUN)?;
         if host.is_ours {
-            transport.sweep(&file, uid == "0").await?;
+            transport.sweep(&file, is_root).await?;
         }
     }
+    let mut argv: Vec<String> = Vec::new();
+    if !is_root {
+        argv.extend(["sudo", "-n"].map(str::to_owned));
+    }
     argv.extend([file.as_str(), "agent", "serve", "--root", &host.root].map(str::to_owned));
-    let (control, hello) = Control::connect(&host.name, transport, argv, lease).await?;
+    let connected = Control::connect(&host.name, transport.clone(), argv, lease).await;
+    if connected.is_err() && !is_root {
+        // That says more than an agent that ended.
+        transport.may_sudo().await?;
+    }
+    let (control, hello) = connected?;
     let address = match host.address {
         Some(address) => address,
         None => resolve(&host.destination).await?,
@@ -309,13 +317,18 @@ impl Ssh {
         self.output(&find).await.map(|_| ())
     }
 
-    /// [`put`](Transport::put); whether that took an upload.
-    async fn upload(&self, local: &Path, remote: &str) -> anyhow::Result<bool> {
-        let len = tokio::fs::metadata(local).await?.len();
-        let there = self.output(&format!("stat -c %s {} 2>/dev/null || echo none", quoted(remote))).await?;
-        if there.trim() == len.to_string() {
-            return Ok(false);
+    /// Whether this login may do what root may, without being asked for a password.
+    async fn may_sudo(&self) -> anyhow::Result<()> {
+        let sudo = self.output("sudo -n true 2>/dev/null && echo sudo || echo none").await?;
+        if sudo.trim() != "sudo" {
+            bail!("the login is not root and `sudo -n` does not work: allow it (NOPASSWD), or log in as root");
         }
+        Ok(())
+    }
+
+    /// Copies a local file there, whatever is there under its name.
+    async fn put_anew(&self, local: &Path, remote: &str) -> anyhow::Result<()> {
+        let len = tokio::fs::metadata(local).await?.len();
         let session = self.session().await?;
         let dir = remote.rsplit_once('/').map_or("/", |(dir, _)| dir);
         let temporary = format!("{remote}.{}.tmp", std::process::id());
@@ -360,7 +373,7 @@ impl Ssh {
             bail!("cannot upload squall: {}", complaint.trim().lines().last().unwrap_or("no reason given"));
         }
         copied.context("cannot upload squall")?;
-        Ok(true)
+        Ok(())
     }
 
     /// Runs a shell command; what it printed.
@@ -398,7 +411,9 @@ fn quoted(text: &str) -> String {
 #[async_trait]
 impl Transport for Ssh {
     async fn put(&self, local: &Path, remote: &str) -> anyhow::Result<()> {
-        self.upload(local, remote).await.map(|_| ())
+        let len = tokio::fs::metadata(local).await?.len();
+        let there = self.output(&format!("stat -c %s {} 2>/dev/null || echo none", quoted(remote))).await?;
+        if there.trim() == len.to_string() { Ok(()) } else { self.put_anew(local, remote).await }
     }
 
     async fn disconnect(&self) {

@@ -70,12 +70,29 @@ impl Machines {
     /// # Errors
     /// With what is missing, and what to do.
     pub async fn up(&self, program: &Path, lease: Duration, say: Say<'_>) -> anyhow::Result<Cluster> {
+        self.up_first(self.names.len(), program, lease, say).await
+    }
+
+    /// The same, with a session on the first `nodes` of them only.
+    ///
+    /// # Errors
+    /// With what is missing, and what to do.
+    pub async fn up_first(
+        &self,
+        nodes: usize,
+        program: &Path,
+        lease: Duration,
+        say: Say<'_>,
+    ) -> anyhow::Result<Cluster> {
         if !self.all_answer().await {
             self.boot(say).await?;
         }
         say("logging in");
-        let mut cluster = ssh::up_hosts(self.hosts()?, program, lease).await?;
-        cluster.power = power::Virsh::find(self.ids()).await.map(|virsh| Arc::new(virsh) as Arc<dyn super::Power>);
+        let (mut hosts, mut ids) = (self.hosts()?, self.ids());
+        hosts.truncate(nodes);
+        ids.truncate(nodes);
+        let mut cluster = ssh::up_hosts(hosts, program, lease).await?;
+        cluster.power = power::Virsh::find(ids).await.map(|virsh| Arc::new(virsh) as Arc<dyn super::Power>);
         Ok(cluster)
     }
 

@@ -207,13 +207,13 @@ mod effect {
 
         fn inject(&self, at: &At<'_>) -> Result<Evidence, AgentError> {
             helper::start(at.state, SHAPER.0, SHAPER.1, &[])?;
-            let own = own_addresses();
-            if self.pairs.iter().any(|(from, _)| own.contains(from)) {
-                accept_own_packets()?;
+            let own = self.own_pairs();
+            if !own.is_empty() {
+                accept_own_packets(&own)?;
             }
             // Before the first packet comes that way.
             ask(at.state, &Ask::Add { id: at.id.to_owned(), link: self.clone() })?;
-            rules::add(&self.pairs, Way::Shaper)?;
+            rules::add(&[self.pairs.clone(), rules::not_bound_yet(&own)].concat(), Way::Shaper)?;
             self.measure(at)
         }
 
@@ -246,7 +246,8 @@ mod effect {
             let counters = ask(at.state, &Ask::Remove { id: at.id.to_owned() }).ok().and_then(|answer| answer.counters);
             let others: Vec<Link> = at.others().into_iter().filter_map(|other| link(other.fault)).collect();
             let wanted = |pair: &(IpAddr, IpAddr)| others.iter().any(|other| other.pairs.contains(pair));
-            let ours: Vec<_> = self.pairs.iter().filter(|pair| !wanted(pair)).copied().collect();
+            let mut ours: Vec<_> = self.pairs.iter().filter(|pair| !wanted(pair)).copied().collect();
+            ours.extend(rules::not_bound_yet(&ours));
             rules::remove(&ours, Way::Shaper)?;
             let left = rules::count(&ours, Way::Shaper)?;
             if left > 0 {
@@ -264,6 +265,14 @@ mod effect {
                 // It is gone, but nobody knows since when.
                 None => Evidence::new(false, "the shaper had let go of it before its end", 0, unit),
             })
+        }
+    }
+
+    impl Link {
+        /// Those that begin here.
+        fn own_pairs(&self) -> Vec<(IpAddr, IpAddr)> {
+            let own = own_addresses();
+            self.pairs.iter().filter(|(from, _)| own.contains(from)).copied().collect()
         }
     }
 

@@ -18,20 +18,17 @@ pub struct MachineDown {
 #[cfg(target_os = "linux")]
 mod effect {
     use super::MachineDown;
+    use crate::linux::own_machine::refuse_others;
     use crate::linux::state::boot_id;
     use crate::linux::{At, Effect, ledger};
     use crate::protocol::{AgentError, Evidence};
     use std::fs::OpenOptions;
     use std::io::Write;
-    use std::os::unix::fs::MetadataExt;
     use std::process::{Command, Stdio};
     use std::time::Duration;
 
     /// What the kernel does at once when it is told so, as root.
     const TRIGGER: &str = "/proc/sysrq-trigger";
-
-    /// Inode of the pid namespace that a kernel boots with (`PROC_PID_INIT_INO`): all others are containers.
-    const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
     /// From the answer to the end: long enough for it to reach the controller.
     const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -40,18 +37,7 @@ mod effect {
 
     impl Effect for MachineDown {
         fn refuse(&self, _: &At<'_>) -> Result<(), AgentError> {
-            let no = |why: &str| Err(AgentError::new(format!("this machine is not taken down: {why}")));
-            if self.other_boots.contains(&boot_id()) {
-                return no("its kernel is also the controller's or another node's");
-            }
-            let namespace = std::fs::metadata("/proc/self/ns/pid").map(|meta| meta.ino());
-            if namespace.ok() != Some(FIRST_PID_NAMESPACE) {
-                return no("this node is a container, and the machine is not its own");
-            }
-            if !nix::unistd::geteuid().is_root() {
-                return no("that takes root");
-            }
-            Ok(())
+            refuse_others(&self.other_boots, "this machine is not taken down")
         }
 
         fn inject(&self, _: &At<'_>) -> Result<Evidence, AgentError> {

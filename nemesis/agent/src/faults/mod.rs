@@ -8,12 +8,15 @@ pub mod clock;
 pub mod cpu;
 pub mod crash_loop;
 pub mod damage;
+pub mod device;
+pub mod device_rule;
 pub mod disk;
 pub mod disk_rule;
 pub mod drop;
 pub mod files;
 pub mod kill;
 pub mod link;
+pub mod machine_clock;
 pub mod machine_down;
 pub mod memory;
 pub mod oom_kill;
@@ -64,6 +67,10 @@ faults! {
     Disk(disk::Disk),
     /// Operations on a disk of ours are impaired.
     DiskRule(disk_rule::DiskRule),
+    /// A directory is on a block device of its own.
+    Device(device::Device),
+    /// That device is slow, or broken.
+    DeviceRule(device_rule::DeviceRule),
     /// A process is killed and what it had not synced is lost.
     PowerCut(power_cut::PowerCut),
     /// A file at rest is damaged.
@@ -86,6 +93,8 @@ faults! {
     Files(files::Files),
     /// A process tree cannot have more processes.
     Processes(processes::Processes),
+    /// A machine's clock is shifted.
+    MachineClock(machine_clock::MachineClock),
     /// A machine loses power, or is rebooted.
     MachineDown(machine_down::MachineDown),
 }

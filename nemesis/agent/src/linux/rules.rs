@@ -6,10 +6,10 @@
 
 use crate::protocol::AgentError;
 use futures::TryStreamExt;
-use rtnetlink::packet_route::route::RouteHeader;
+use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMetric};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
-use rtnetlink::{Handle, IpVersion};
-use std::net::IpAddr;
+use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The routing table in which the shaper's interface is the only way.
 pub(crate) const SHAPER_TABLE: u32 = 7700;
@@ -101,6 +101,33 @@ pub(crate) fn remove(pairs: &[Pair], way: Way) -> Result<(), AgentError> {
             if pairs.contains(&pair) {
                 handle.rule().del(rule).execute().await?;
             }
+        }
+        Ok(())
+    })
+}
+
+/// The same pairs for a socket of this node that is not bound to its address yet: until a way is found its packets are from
+/// nowhere, and a rule for the address does not see them. With one, [`source_of_own`] must say which address they get.
+pub(crate) fn not_bound_yet(pairs: &[Pair]) -> Vec<Pair> {
+    let any = |(from, to): &Pair| from.is_ipv4().then_some((IpAddr::V4(Ipv4Addr::UNSPECIFIED), *to));
+    pairs.iter().filter_map(any).collect()
+}
+
+/// Has packets of this node itself, that take `interface` by the [shaper's table](SHAPER_TABLE), get the address of their pair
+/// as their source, and no longer than `mtu` (bytes): that interface has no address and takes any length. Goes with it.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn source_of_own(pairs: &[Pair], interface: &str, mtu: u32) -> Result<(), AgentError> {
+    with_netlink(async |handle| {
+        let mut links = handle.link().get().match_name(interface.to_owned()).execute();
+        let index = links.try_next().await?.map_or(0, |link| link.header.index);
+        for pair in pairs {
+            let (IpAddr::V4(from), IpAddr::V4(to)) = pair else { continue };
+            let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(*to, 32).output_interface(index);
+            let mut route = route.table_id(SHAPER_TABLE).pref_source(*from).build();
+            route.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+            handle.route().add(route).replace().execute().await?;
         }
         Ok(())
     })

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
@@ -23,6 +23,9 @@ pub(super) const INTERFACE: &str = "squall";
 
 /// As long as a packet can be.
 const MTU: u32 = 65_535;
+
+/// As long as packets mostly are.
+const MTU_USUAL: u32 = 1500;
 
 /// Packets that may wait for us: a burst of some 50 ms at full speed. The kernel's own 500 last for less than a time
 /// slice of somebody else's process.
@@ -115,13 +118,13 @@ impl Tun {
     }
 }
 
-/// Lets the kernel send on what it has sent to the interface itself: such a packet comes back with an address of this node as
-/// its source, which it takes for a forgery otherwise. Only this interface is told so (Linux, `networking/ip-sysctl`), and it
-/// goes with the shaper.
+/// Lets the kernel send on what it has sent to the interface itself, for these pairs from addresses of its own: such a packet
+/// comes back with an address of this node as its source, which it takes for a forgery otherwise. Only this interface is told so
+/// (Linux, `networking/ip-sysctl`), and it goes with the shaper.
 ///
 /// # Errors
 /// When the kernel refuses, or checks where packets come from on all interfaces.
-pub(crate) fn accept_own_packets() -> Result<(), AgentError> {
+pub(crate) fn accept_own_packets(own: &[(IpAddr, IpAddr)]) -> Result<(), AgentError> {
     let all = "/proc/sys/net/ipv4/conf/all/rp_filter";
     if std::fs::read_to_string(all).is_ok_and(|value| value.trim() == "1") {
         let what = format!("{all} is 1: the kernel would drop what a node impairs of its own; set it to 0 or 2");
@@ -131,7 +134,22 @@ pub(crate) fn accept_own_packets() -> Result<(), AgentError> {
         let path = format!("/proc/sys/net/ipv4/conf/{INTERFACE}/{key}");
         std::fs::write(&path, value).map_err(|e| AgentError::new(format!("cannot set {path}: {e}")))?;
     }
+    for pair in own {
+        rules::source_of_own(&[*pair], INTERFACE, mtu_of(pair.0))?;
+    }
     Ok(())
+}
+
+/// The longest packet that the interface with this address takes (bytes).
+fn mtu_of(address: IpAddr) -> u32 {
+    let has = |interface: &nix::ifaddrs::InterfaceAddress| {
+        let v4 = interface.address.as_ref().and_then(|one| one.as_sockaddr_in().map(|one| IpAddr::V4(one.ip())));
+        v4 == Some(address)
+    };
+    let interface = nix::ifaddrs::getifaddrs().ok().and_then(|mut all| all.find(has));
+    let mtu =
+        interface.and_then(|one| std::fs::read_to_string(format!("/sys/class/net/{}/mtu", one.interface_name)).ok());
+    mtu.and_then(|mtu| mtu.trim().parse().ok()).unwrap_or(MTU_USUAL)
 }
 
 /// What a line of `/proc/net/dev` says was dropped on its way out of our interface: the 12th number (proc(5)).

@@ -1,0 +1,108 @@
+//! What faults of whole block devices share: whose they are, and how they are looked at, by `dd` past all caches and by way of the
+//! file system.
+
+use crate::hands::{Ask, At};
+use crate::machine;
+use crate::select::{Selector, Who};
+use crate::trial::{Lab, Output, Reading};
+use anyhow::Context;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use squall_agent::faults::Fault;
+use squall_agent::faults::device::Device;
+use squall_agent::faults::device_rule::{DeviceEffect, DeviceRule};
+use squall_harness::Target;
+use squall_harness::config::{ConfigError, Section};
+use squall_harness::nemesis::PlanContext;
+
+pub(crate) const NEEDS: &str =
+    "nodes with kernels of their own (vagrant, ssh), root; an empty disk, on which the target's data are put";
+
+/// The disk that Vagrant's machines have for it.
+const DEVICE: &str = "/dev/disk/by-id/virtio-data";
+
+/// Devices that are impaired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Devices {
+    /// As in the test file; for people.
+    pub select: String,
+    /// Whose.
+    pub who: Who,
+    /// Which: `/dev/…`.
+    pub device: String,
+}
+
+impl Devices {
+    /// Reads the keys `nodes` and `device`.
+    ///
+    /// # Errors
+    /// On nodes that share this machine's kernel (`other` is the fault for them), and what a selector refuses.
+    pub(crate) fn read(
+        section: &mut Section,
+        context: &PlanContext<'_>,
+        fault: &str,
+        other: &str,
+    ) -> Result<impl FnMut(&mut ChaCha8Rng) -> Self + Send + use<>, ConfigError> {
+        let other = format!("`{other}`, whose disk is the target's alone");
+        machine::check(section, context, fault, "takes a disk of the machine", &other)?;
+        let nodes = Selector::read(section, context, "one")?;
+        let doc = "an empty disk of the nodes; the target's data are put on it before it starts";
+        let device = section.get("device", DEVICE.to_owned(), doc)?;
+        if !device.starts_with("/dev/") {
+            return Err(section.error(format!("`device` must be a path below /dev, not `{device}`")));
+        }
+        let select = nodes.name().to_owned();
+        Ok(move |rng: &mut ChaCha8Rng| Self { select: select.clone(), who: nodes.pick(rng), device: device.clone() })
+    }
+
+    /// What must stand before the target starts: its first folder of data is on the device.
+    pub(crate) fn preparations(&self, target: &dyn Target) -> Vec<Fault> {
+        let device = |dir| Fault::Device(Device { dir, device: self.device.clone() });
+        target.data().into_iter().take(1).map(device).collect()
+    }
+
+    /// What the agents are asked for.
+    pub(crate) fn asks(&self, at: &At<'_>, nodes: &[usize], effect: DeviceEffect) -> Vec<Ask> {
+        let rule = |dir| Fault::DeviceRule(DeviceRule { process: at.process(), dir, effect });
+        at.per_node(nodes, |_| at.target.data().into_iter().take(1).map(rule).collect())
+    }
+}
+
+/// Reads the device by `dd`, and writes and syncs a file on it. Numbers: exit code and milliseconds of each.
+///
+/// # Errors
+/// When nothing could be measured.
+pub(crate) async fn gauge(lab: &Lab<'_>, nodes: &[usize]) -> anyhow::Result<Reading> {
+    let node = *nodes.first().context("no node is hit")?;
+    let dir = lab.target.data().into_iter().next().context("this target keeps nothing on disks")?;
+    let script = format!(
+        "try() {{ b=$(date +%s%N); said=$(timeout 8 dd \"$@\" bs=4096 count=1 2>&1 >/dev/null); code=$?; e=$(date +%s%N); \
+         echo \"$code $(((e-b)/1000000)) $(echo \"$said\" | sed -n 's/^dd: .*: //p' | tail -n 1)\"; }}; \
+         try if=/dev/mapper/squall-data iflag=direct; try if=/dev/zero of={dir}/probe conv=fsync,notrunc"
+    );
+    reading(&lab.shell(node, &script).await?)
+}
+
+fn reading(printed: &Output) -> anyhow::Result<Reading> {
+    let mut reading = Reading::default();
+    for (what, line) in ["a read", "a synced write"].iter().zip(printed.stdout.lines()) {
+        let [code, ms, why] = line.splitn(3, ' ').collect::<Vec<_>>()[..] else { anyhow::bail!("dd said `{line}`") };
+        let comma = if reading.words.is_empty() { "" } else { "; " };
+        let why = match (code, why) {
+            ("0", _) => "done",
+            ("124", _) => "no answer",
+            (_, "") => "failed",
+            (_, why) => why,
+        };
+        reading.words += &format!("{comma}{what}: {why}, {ms} ms");
+        reading.numbers.extend([code.parse::<f64>()?, ms.parse::<f64>()?]);
+    }
+    anyhow::ensure!(reading.numbers.len() == 4, "dd said nothing: {}", printed.stderr);
+    Ok(reading)
+}
+
+/// Whether both could be done.
+pub(crate) fn is_fine(reading: &Reading) -> bool {
+    reading.numbers[0] == 0.0 && reading.numbers[2] == 0.0
+}
