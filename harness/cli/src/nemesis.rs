@@ -249,9 +249,8 @@ fn try_all(args: &TryArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
 fn all_on_machines(args: &TryArgs, faults: &[FaultDoc], registry: &Registry) -> anyhow::Result<Vec<Trial>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let all: Vec<TrialNeeds> = faults.iter().filter_map(|fault| registry.nemesis.trial_needs(fault.name)).collect();
-    let most = all.iter().map(|needs| needs.nodes).max().unwrap_or(1);
-    // The machines of all trials: none of them makes or destroys its own.
-    let machines = Machines::open(&args.folder, Some(most))?;
+    // Those of cluster.yaml, whatever a trial wishes: none of them makes or destroys its own.
+    let machines = Machines::open(&args.folder, None)?;
     let mut trials = Vec::new();
     for (fault, needs) in faults.iter().zip(&all) {
         let trial = target(needs, registry)

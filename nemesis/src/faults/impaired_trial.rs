@@ -34,7 +34,7 @@ pub(super) async fn gauge(lab: &Lab<'_>, link: (usize, usize), impairment: &Impa
     let percent = |share: f64, what: &str| format!("{:.1}% of 1000 UDP echoes {what}", share * 100.0);
     match impairment {
         Impairment::Delay { .. } => {
-            let udp = echo.udp(100, Duration::from_millis(5), 64).await?.median_ms();
+            let udp = echo.udp(50, Duration::from_millis(20), 64).await?.median_ms();
             let tcp = echo.tcp(30).await?.median_ms();
             reading(format!("median round trip: UDP {udp:.2} ms, TCP {tcp:.2} ms"), &[udp, tcp])
         }
