@@ -102,3 +102,33 @@ fn in_force(checks: &[CheckResult], history: &History, kind: &dyn NemesisKind) -
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(fault: &str, injected: u64, bit: u64, skipped: u64) -> FaultRow {
+        FaultRow {
+            fault: fault.to_owned(),
+            detail: "one".to_owned(),
+            injected,
+            bit,
+            skipped,
+            skipped_why: if skipped > 0 { "n1 is down by 3-kill".to_owned() } else { String::new() },
+            troubles: Vec::new(),
+            seen: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_only_skipped_is_no_doubt_unless_nothing_bit() {
+        let of_faults = |rows: &[FaultRow]| {
+            let doubts = doubts(&Stats::default(), rows);
+            doubts.into_iter().filter(|doubt| doubt.contains("never bit")).collect::<Vec<_>>()
+        };
+        assert!(of_faults(&[row("kill", 4, 4, 0), row("pause", 0, 0, 2)]).is_empty());
+        assert_eq!(of_faults(&[row("kill", 4, 4, 0), row("pause", 1, 0, 2)]).len(), 1);
+        let nothing = of_faults(&[row("pause", 0, 0, 2)]);
+        assert_eq!(nothing, ["pause one was planned and never bit: n1 is down by 3-kill"]);
+    }
+}
