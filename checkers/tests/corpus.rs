@@ -4,6 +4,7 @@ use squall_checkers::linear::online::{Online, OnlineOptions};
 use squall_checkers::{CheckOptions, FailMeans, History, ImportOptions, ModelKind, Verdict, linear, read_any};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// A history with a known verdict.
 struct Known {
@@ -72,14 +73,22 @@ fn corpus() -> (Vec<Known>, NotRun) {
     (known, not_run)
 }
 
+/// What one history may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
 #[test]
 fn known_verdicts_are_found() {
+    let (mut keys, mut unknown_keys) = (0, Vec::new());
     let mut ran: BTreeMap<(String, String), u32> = BTreeMap::new();
     let mut wrong = Vec::new();
     let (known, not_run) = corpus();
     for Known { file, model, kind, fail_means, expected, history } in known {
-        let result = linear::check(&history, kind, &CheckOptions { fail_means, ..CheckOptions::default() });
+        let deadline = Some(Instant::now() + DEADLINE);
+        let result = linear::check(&history, kind, &CheckOptions { fail_means, deadline, ..CheckOptions::default() });
         let nothing_happened = result.stats.ops_ok == 0;
+        keys += result.keys.len();
+        let unknown = result.keys.iter().filter(|key| key.verdict == Verdict::Unknown);
+        unknown_keys.extend(unknown.map(|key| format!("{file}: key {}: {:?}", key.key, key.reason)));
         if nothing_happened {
             // Trivially linearizable, but a run in which nothing worked proves nothing: unknown, by contract.
             assert_eq!((result.verdict, expected), (Verdict::Unknown, Some(Verdict::Valid)), "{file}");
@@ -104,6 +113,8 @@ fn known_verdicts_are_found() {
     for (model, (count, why)) in &not_run {
         println!("{count:4} not run  {model}: {why}");
     }
+    println!("{} keys, {} left unknown within {} s a history", keys, unknown_keys.len(), DEADLINE.as_secs());
+    assert!(unknown_keys.is_empty(), "{}", unknown_keys.join("\n"));
     println!("{} histories, {} with another verdict than the table's", ran.values().sum::<u32>(), wrong.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

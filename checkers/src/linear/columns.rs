@@ -54,18 +54,22 @@ impl Columns<'_> {
             history.push(RegisterOpAt { op: numbered, call: row.call, ret });
             Some(())
         };
+        self.try_for_each_row(read, &mut take)?;
+        Some(RegisterHistory { ops: history, values: numbers.next as usize })
+    }
+
+    /// `None` where an operation is not there, or not taken.
+    #[inline]
+    pub(super) fn try_for_each_row(&self, read: Sym, mut take: impl FnMut(&Row) -> Option<()>) -> Option<()> {
         if self.are_scattered() {
             let mut rows = Vec::with_capacity(ROWS);
             for sources in self.sources.chunks(ROWS) {
                 self.ops.rows(sources, read, &mut rows)?;
                 rows.iter().try_for_each(&mut take)?;
             }
-        } else {
-            for &source in self.sources {
-                take(&self.ops.row(source, read)?)?;
-            }
+            return Some(());
         }
-        Some(RegisterHistory { ops: history, values: numbers.next as usize })
+        self.sources.iter().try_for_each(|&source| take(&self.ops.row(source, read)?))
     }
 
     /// Whether the operations lie far apart among those of other keys.
@@ -81,28 +85,29 @@ impl Columns<'_> {
 const ROWS: usize = 512;
 
 /// Words of values to numbers.
-struct Numbers {
+pub(super) struct Numbers {
     /// Of small numbers, which most histories write: looked up without a hash. 0 is none.
     small: Vec<u32>,
     others: FastMap<u64, u32>,
-    next: u32,
+    pub(super) next: u32,
 }
 
 impl Numbers {
-    fn new(ops: usize) -> Self {
+    pub(super) fn new(ops: usize) -> Self {
         Self { small: vec![0; 2 * ops + 64], others: FastMap::default(), next: UNOBSERVED + 1 }
     }
 
-    fn of(&mut self, word: u64) -> u32 {
+    #[inline]
+    pub(super) fn of(&mut self, word: u64) -> u32 {
         if word == crate::history::WORD_NIL {
             return INITIAL;
         }
         let small = crate::history::small_int(word).and_then(|n| self.small.get_mut(n as usize));
         let number = small.unwrap_or_else(|| self.others.entry(word).or_insert(0));
-        if *number == 0 {
-            *number = self.next;
-            self.next += 1;
-        }
+        // No branch: whether a value is new, nobody can foresee.
+        let is_new = *number == 0;
+        *number = if is_new { self.next } else { *number };
+        self.next += u32::from(is_new);
         *number
     }
 }

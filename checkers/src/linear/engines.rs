@@ -5,9 +5,10 @@ use super::explain::Rules;
 use super::multi::MultiStepper;
 use super::online::{Bag, Streamed};
 use super::problem::{Budget, Decided, Decision, InternStepper, Item};
+use super::relaxed::Contradicting;
 use super::texts::KvStepper;
 use super::values::{RegisterHistory, RegisterStepper};
-use super::{EngineChoice, intervals, search, wgl, zones};
+use super::{EngineChoice, growth, intervals, relaxed, search, unique, wgl, zones};
 use crate::model::{
     Container, ContainerOp, Counter, CounterOp, FailMeans, Kv, KvOp, Lock, LockOp, Micro, Model, MultiRegister,
     Powerset, Register, RegisterOp, Set, SetOp, StepLimits, TooMuch, UnorderedQueue,
@@ -145,6 +146,9 @@ impl Engine for Register {
     }
 
     fn decide_columns(&self, columns: &Columns<'_>, budget: &Budget) -> Option<(Decided, usize)> {
+        if let Some(decided) = unique::decide(columns, "read", "write") {
+            return Some(decided);
+        }
         let history = columns.register("read", "write", self.cas)?;
         Some((decide_register(&history, budget, EngineChoice::Auto), history.ops.len()))
     }
@@ -157,6 +161,10 @@ pub(super) fn decide_register(history: &RegisterHistory, budget: &Budget, choice
     {
         return Decided { decision, engine: "zones", configurations: 0, reach: 0, is_first: false };
     }
+    if choice == EngineChoice::Auto && relaxed::is_impossible(history) {
+        let decision = Decision::NotLinearizable;
+        return Decided { decision, engine: "zones", configurations: 0, reach: 0, is_first: false };
+    }
     let (mut stepper, problem) = RegisterStepper::new(history);
     search::decide(&problem, &mut stepper, budget)
 }
@@ -167,6 +175,23 @@ impl Engine for Kv {
             _ if choice == EngineChoice::Wgl => decide_any(self, items, budget),
             Some(items) => Register { cas: true }.decide(&items, budget, choice),
             None => {
+                if choice == EngineChoice::Auto
+                    && let Some(grown) = growth::as_register(items)
+                {
+                    if grown.is_exact {
+                        return decide_register(&grown.history, budget, choice);
+                    }
+                    // A guess that was right.
+                    if zones::decide(&grown.history) == Some(Decision::Linearizable) {
+                        return Decided {
+                            decision: Decision::Linearizable,
+                            engine: "zones",
+                            configurations: 0,
+                            reach: 0,
+                            is_first: false,
+                        };
+                    }
+                }
                 let (mut stepper, problem) = KvStepper::new(items);
                 search::decide(&problem, &mut stepper, budget)
             }
@@ -175,6 +200,9 @@ impl Engine for Kv {
 
     fn decide_columns(&self, columns: &Columns<'_>, budget: &Budget) -> Option<(Decided, usize)> {
         // A key without `append`, `delete` and empty texts is a register.
+        if let Some(decided) = unique::decide(columns, "get", "put") {
+            return Some(decided);
+        }
         let history = columns.register("get", "put", true)?;
         Some((decide_register(&history, budget, EngineChoice::Auto), history.ops.len()))
     }
@@ -189,6 +217,17 @@ pub(super) fn is_empty_text(value: &Value) -> bool {
 fn as_register(items: &[Item<KvOp>]) -> Option<Vec<Item<RegisterOp>>> {
     let register = |item: &Item<KvOp>| Some(Item { op: Kv.as_register(&item.op)?, call: item.call, ret: item.ret });
     items.iter().map(register).collect()
+}
+
+/// What of a key contradicts each other, whatever all others do; places among `items`.
+pub(super) fn contradiction_of_key(items: &[Item<KvOp>]) -> Option<Vec<Contradicting>> {
+    match as_register(items) {
+        Some(items) => relaxed::contradiction(&RegisterHistory::of_items(&items)),
+        None => {
+            let grown = growth::as_register(items).filter(|grown| grown.is_exact && !grown.is_torn)?;
+            relaxed::contradiction(&grown.history)
+        }
+    }
 }
 
 /// Whether no order exists, for certain.

@@ -7,6 +7,7 @@
 //! | engine | for | cost |
 //! |---|---|---|
 //! | `zones` | registers, compare-and-set registers, keys without `append`, where no value is produced twice | O(n log n) |
+//! | | keys with `append` where texts tell what they were made of (`growth`); what is wrong where one value comes again (`relaxed`) | |
 //! | `intervals` | containers without values put in twice, sets, counters of equal steps, locks: see its files | O(n log n) |
 //! | `search` | every model | exponential at worst, in what is open at once |
 //! | `wgl` | every model; the plain reference, for comparison | exponential at worst, in everything |
@@ -17,17 +18,20 @@ mod columns;
 mod engines;
 mod evidence;
 mod explain;
+mod growth;
 mod intervals;
 #[cfg(test)]
 mod model_tests;
 mod multi;
 pub mod online;
 mod problem;
+mod relaxed;
 mod search;
 mod seen;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod unique;
 mod values;
 mod wgl;
 mod zones;

@@ -3,7 +3,7 @@
 use super::engines::Engine;
 use super::problem::{Budget, Decision, Item, NEVER};
 use super::*;
-use crate::model::{KvOp, RegisterOp};
+use crate::model::{KvOp, KvState, RegisterOp};
 use crate::oracle::{Certain, Window, order_exists};
 use crate::testing::history;
 use proptest::prelude::*;
@@ -243,6 +243,31 @@ pub(super) fn play<M: Model>(
     items
 }
 
+/// Operations of a key with pieces of which hardly any comes twice; what is read is there, or was, or is a piece too long.
+pub(super) fn pieces() -> impl FnMut(u8, u8, &KvState) -> KvOp {
+    let (mut made, mut read) = (0, vec![Value::Nil, Value::str("")]);
+    move |what, skew, state| {
+        let seen = match state {
+            KvState::Text(text) if skew.is_multiple_of(32) => Value::str(&format!("{text}z")),
+            _ if skew.is_multiple_of(4) => read[usize::from(skew / 4) % read.len()].clone(),
+            KvState::Text(text) => Value::str(text),
+            _ => Value::Nil,
+        };
+        read.push(seen.clone());
+        made += u8::from(!skew.is_multiple_of(13));
+        let piece = Value::str(&format!("{}{}", ["x", "y", "xy"][usize::from(skew / 8) % 3], made));
+        match (what % 16, piece) {
+            (0..5, _) => KvOp::Get(seen),
+            (5, _) => KvOp::Delete,
+            (6, piece) => KvOp::Cas(seen, piece),
+            (7, _) => KvOp::Put(Value::Nil),
+            (8..10, piece) => KvOp::Put(piece),
+            (_, Value::Str(piece)) => KvOp::Append(piece),
+            (_, piece) => KvOp::Put(piece),
+        }
+    }
+}
+
 pub(super) fn assert_engines_agree<M: Engine>(model: &M, items: &[Item<M::Op>]) -> Result<(), TestCaseError> {
     let expected = brute(model, items);
     for choice in ENGINES {
@@ -336,6 +361,24 @@ proptest! {
             }
         });
         assert_engines_agree(&Kv, &items)?;
+    }
+
+    #[test]
+    fn engines_agree_on_keys_of_pieces(script in script(16), processes in 2usize..6) {
+        assert_engines_agree(&Kv, &play(&Kv, &script, processes, pieces()))?;
+    }
+
+    /// One value comes again and again, all others once: what values tell is asked by `Auto` only.
+    #[test]
+    fn engines_agree_on_one_value_that_comes_again(script in script(18), processes in 2usize..6, cas: bool) {
+        let model = Register { cas: true };
+        let mut unique = unique_op(cas);
+        let items = play(&model, &script, processes, |what, skew, state| match unique(what, skew, state) {
+            RegisterOp::Write(_) if what.is_multiple_of(3) => RegisterOp::Write(Value::Nil),
+            RegisterOp::Cas(found, _) if what.is_multiple_of(3) => RegisterOp::Cas(found, Value::Nil),
+            other => other,
+        });
+        assert_engines_agree(&model, &items)?;
     }
 
     /// Longer than brute force can go.

@@ -2,7 +2,7 @@
 //!
 //! 1. The shortest prefix of the history without an order, by bisection: a prefix of a linearizable history is
 //!    linearizable, so there is one event from which on no order exists. Operations that end later count as unfinished.
-//!    Where the decision says how far it came, the few operations around that place are tried first ([`mod@near`]): what is
+//!    Where values tell which operations contradict each other, or the decision says how far it came, the few operations around that place are tried first ([`mod@near`]): what is
 //!    wrong about them alone says where the prefix ends at the latest, and then one or two decisions are enough.
 //! 2. Operations are left out while no order exists still, by rules that are sound for the model ([`rules`]): had the
 //!    history had an order, so would what is left. What is left is therefore wrong by itself. What has nothing to do with
@@ -115,6 +115,7 @@ fn reduced<M: Engine>(
     let numbered: Vec<(usize, Item<M::Op>)> = items.iter().cloned().enumerate().collect();
     // What is wrong by itself is so for the whole, too: that tells where the prefix ends at the latest.
     let close = match reach {
+        _ if let Some(few) = contradiction(model, items, &until(time_max / 2)) => Some(few),
         0 => without_most_parts(model, &numbered, &until(time_max / 2)),
         _ if is_first => None,
         _ => near(model, &numbered, reach, &until(time_max / 2)),
@@ -139,6 +140,13 @@ fn reduced<M: Engine>(
     };
     // What was found needs a moment more than what was searched for.
     (left, end, until(time_max + time_max / 5))
+}
+
+/// What contradicts each other by the values alone.
+fn contradiction<M: Engine>(model: &M, items: &[Item<M::Op>], budget: &Budget) -> Option<Numbered<M::Op>> {
+    let of_item = |(at, op)| (at, Item { op, ..items[at] });
+    let few: Numbered<M::Op> = model.contradiction(items)?.into_iter().map(of_item).collect();
+    is_impossible(model, &reduce::plain(&few), budget).then_some(few)
 }
 
 /// What is left of a few parts that all operations are made of; `None` where they are many, or tied.
@@ -181,9 +189,13 @@ fn what_is_left<M: Engine>(
     let is_cut = close.is_none();
     let close = close.unwrap_or(prefix);
     let of = close.len();
-    let mut labelled = without_labels(model, close, by_rules);
+    // Before many are thinned out, which may take all the time there is.
+    let is_tried = !is_close && finished(&close) > EASY_MAX;
+    let one = || near_alone(model, whole, end, by_rules);
+    let mut labelled = if is_tried { one() } else { None }.unwrap_or_else(|| without_labels(model, close, by_rules));
     if finished(&labelled) > EASY_MAX
-        && let Some(one) = near_alone(model, whole, end, by_rules)
+        && !is_tried
+        && let Some(one) = one()
     {
         labelled = one;
     }

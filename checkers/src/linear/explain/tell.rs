@@ -145,7 +145,7 @@ impl<'h, M: Engine, S: Fn(usize) -> Option<Op<'h>>> Teller<'_, 'h, M, S> {
         let mut line = line(of_history);
         line.optional = is_optional && self.items[at].is_finished();
         if *op != self.items[at].op {
-            line.text = self.model.restricted_text(op, labels);
+            line.text = self.model.restricted_text(of_history.f().as_str(), op, labels);
         }
         line
     }

@@ -5,7 +5,7 @@
 //! operations and prints what it took; `SQUALL_SEED` and `SQUALL_MODEL` say which.
 
 use super::super::model_tests::cases;
-use super::super::tests::{play, script};
+use super::super::tests::{pieces, play, script};
 use super::few::{End, FewOp, walk};
 use super::reduce::{Numbered, Units};
 use super::*;
@@ -93,12 +93,18 @@ fn assert_sound<M: Engine>(model: &M, items: &[Item<M::Op>], since: u8, optional
             let fewer: Vec<_> = fewer.into_iter().map(|(_, item)| item).collect();
             prop_assert!(is_possible(model, &fewer), "what is close, or useful, is impossible: {:?}", fewer);
         }
+        let values_tell = model.contradiction(items);
+        prop_assert!(values_tell.is_none(), "no contradiction: {:?}", values_tell);
         let since = items.get(usize::from(since) % items.len().max(1)).map_or(0, |item| item.call);
         if let Some(scene) = Scene::from_any_state(model, &numbered, since) {
             let ops: Vec<_> = scene.ops.iter().map(|(_, op)| op.clone()).collect();
             prop_assert_eq!(end(&ops, &scene.starts), End::Possible, "from any state of {:?}: {:?}", scene.starts, ops);
         }
         return Ok(());
+    }
+    if let Some(few) = model.contradiction(items) {
+        let few: Vec<_> = few.into_iter().map(|(at, op)| Item { op, ..items[at] }).collect();
+        prop_assert!(!is_possible(model, &few), "what contradicts each other has an order: {:?}", few);
     }
     let decided = |choice| model.decide(items, &BUDGET, choice);
     let unknown = Decided { reach: 0, is_first: false, ..decided(EngineChoice::Auto) };
@@ -225,6 +231,12 @@ proptest! {
                 _ => KvOp::Put(if what & 64 == 0 { Value::Nil } else { text(what / 8) }),
             }
         });
+        assert_sound(&Kv, &items, since, optional)?;
+    }
+
+    #[test]
+    fn explained_keys_of_pieces(script in script(14), processes in 2usize..5, since: u8, optional: u16) {
+        let items = play(&Kv, &script, processes, pieces());
         assert_sound(&Kv, &items, since, optional)?;
     }
 

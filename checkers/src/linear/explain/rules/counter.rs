@@ -25,7 +25,7 @@ impl Rules for Counter {
         if let CounterOp::FetchAdd(n, _) = *op { CounterOp::Add(n) } else { op.clone() }
     }
 
-    fn restricted_text(&self, op: &CounterOp, _: &[Value]) -> String {
+    fn restricted_text(&self, _: &str, op: &CounterOp, _: &[Value]) -> String {
         if let CounterOp::Add(n) = op { format!("fetch-add {n}, answered later") } else { format!("{op:?}") }
     }
 

@@ -3,6 +3,7 @@
 use super::register::{another_value, value_text};
 use super::{Labels, Rules};
 use crate::Value;
+use crate::linear::engines::contradiction_of_key;
 use crate::linear::explain::few::FewOp;
 use crate::linear::problem::Item;
 use crate::model::{Kv, KvOp, KvState};
@@ -132,7 +133,20 @@ impl Rules for Kv {
         }
     }
 
-    fn restricted_text(&self, op: &KvOp, _: &[Value]) -> String {
-        if let KvOp::Put(new) = op { format!("cas … -> {new}") } else { format!("{op:?}") }
+    fn contradiction(&self, items: &[Item<KvOp>]) -> Option<Vec<(usize, KvOp)>> {
+        let members = contradiction_of_key(items)?.into_iter().map(|member| {
+            let (at, op) = (member.at as usize, &items[member.at as usize].op);
+            let plain = || match op {
+                KvOp::Append(begin) => Some(KvOp::Put(Value::Str(*begin))),
+                other => self.weaker(other),
+            };
+            let op = if member.is_plain_write { plain() } else { None }.unwrap_or_else(|| op.clone());
+            (at, op)
+        });
+        Some(members.collect())
+    }
+
+    fn restricted_text(&self, f: &str, op: &KvOp, _: &[Value]) -> String {
+        if let KvOp::Put(new) = op { format!("{f} … -> {new}") } else { format!("{op:?}") }
     }
 }

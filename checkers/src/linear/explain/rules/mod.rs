@@ -12,6 +12,7 @@
 //! | multi-register | a value of a key: the steps of transactions that write or read it | as for a register, key by key |
 //! | locks | an acquire with the release that ends it | the lock is only held less |
 //! | register, kv | what a `cas` found: it is taken for a write | a write is possible wherever the `cas` is |
+//! | kv | what an `append` found whose piece begins a text that was read: it is taken for a `put` | it found nothing |
 //! | register, kv, unordered queue | unfinished operations whose effect nobody finds | an order in which one takes effect is as good without it |
 //! | counter, kv, register, set | all that is over at some moment, when the rest is impossible *from any state* | one of these states was the true one |
 //!
@@ -65,6 +66,12 @@ pub(crate) trait Rules: Model {
         None
     }
 
+    /// Operations that contradict each other, whatever all others do, with their places; they may ask for less than they
+    /// do. `None` where that is not easily seen. Whoever asks has to try.
+    fn contradiction(&self, _items: &[Item<Self::Op>]) -> Option<Vec<(usize, Self::Op)>> {
+        None
+    }
+
     /// What a register operation found and left behind; `None` for other models.
     fn found_and_left(&self, _op: &Self::Op) -> Option<(Option<Value>, Option<Value>)> {
         None
@@ -107,7 +114,8 @@ pub(crate) trait Rules: Model {
     }
 
     /// The operation in words, where it is not told by the history: after [`Rules::restricted`].
-    fn restricted_text(&self, op: &Self::Op, _labels: &[Value]) -> String {
+    /// `f` is what the history calls it.
+    fn restricted_text(&self, _f: &str, op: &Self::Op, _labels: &[Value]) -> String {
         format!("{op:?}")
     }
 }

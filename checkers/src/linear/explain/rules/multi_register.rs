@@ -61,7 +61,7 @@ impl Rules for MultiRegister {
         (!needs.is_empty()).then(|| needs.join(" and "))
     }
 
-    fn restricted_text(&self, op: &Vec<Micro>, _: &[Value]) -> String {
+    fn restricted_text(&self, _: &str, op: &Vec<Micro>, _: &[Value]) -> String {
         let steps: Vec<String> = op
             .iter()
             .map(|micro| match micro {

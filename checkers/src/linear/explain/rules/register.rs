@@ -4,6 +4,8 @@ use super::{Labels, Rules};
 use crate::Value;
 use crate::linear::explain::few::FewOp;
 use crate::linear::problem::Item;
+use crate::linear::relaxed;
+use crate::linear::values::RegisterHistory;
 use crate::model::{Register, RegisterOp};
 
 /// A value that no operation observes.
@@ -77,7 +79,16 @@ impl Rules for Register {
         }
     }
 
-    fn restricted_text(&self, op: &RegisterOp, _: &[Value]) -> String {
+    fn contradiction(&self, items: &[Item<RegisterOp>]) -> Option<Vec<(usize, RegisterOp)>> {
+        let members = relaxed::contradiction(&RegisterHistory::of_items(items))?.into_iter().map(|member| {
+            let (at, op) = (member.at as usize, &items[member.at as usize].op);
+            let op = if member.is_plain_write { self.weaker(op) } else { None }.unwrap_or_else(|| op.clone());
+            (at, op)
+        });
+        Some(members.collect())
+    }
+
+    fn restricted_text(&self, _: &str, op: &RegisterOp, _: &[Value]) -> String {
         if let RegisterOp::Write(new) = op { format!("cas … -> {new}") } else { format!("{op:?}") }
     }
 }

@@ -68,7 +68,7 @@ impl Rules for Set {
         }
     }
 
-    fn restricted_text(&self, op: &SetOp, labels: &[Value]) -> String {
+    fn restricted_text(&self, _: &str, op: &SetOp, labels: &[Value]) -> String {
         let SetOp::Read(all) = op else { return format!("{op:?}") };
         let (with, without): (Vec<&Value>, Vec<&Value>) = labels.iter().partition(|label| all.contains(label));
         let some = |values: &[&Value]| {
