@@ -6,6 +6,7 @@ pub mod config;
 pub mod generator;
 pub mod interpreter;
 pub mod journal;
+pub mod labels;
 pub mod nemesis;
 pub mod online;
 pub mod pages;

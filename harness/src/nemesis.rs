@@ -100,6 +100,8 @@ pub struct FaultDoc {
 pub struct PlanContext<'a> {
     /// Node names in order.
     pub nodes: &'a [String],
+    /// Who is in which data centre, rack, ….
+    pub labels: &'a crate::labels::Labels,
     /// Length of the main phase.
     pub duration: std::time::Duration,
     /// Root of the nemesis' streams.

@@ -1,6 +1,7 @@
 //! A test: what a test file says, resolved.
 
 use crate::config::{ConfigError, Count, Doc, DocNode, Section};
+use crate::labels::Labels;
 use crate::nemesis::{Nemesis, PlanContext};
 use crate::registry::{Kind, Registry, find};
 use crate::seed::Seed;
@@ -78,8 +79,8 @@ pub struct Overrides {
 /// Reads who the nodes of a cluster are, without bringing anything up.
 #[derive(Clone, Copy)]
 pub struct Names {
-    /// Of a hosts file.
-    pub hosts: fn(&Path) -> Result<Vec<String>, ConfigError>,
+    /// Of a hosts file, and what it says of where they are.
+    pub hosts: fn(&Path) -> Result<(Vec<String>, Labels), ConfigError>,
     /// Of a folder with a Vagrantfile, and how many are wanted.
     pub machines: fn(&Path, Option<usize>) -> Result<Vec<String>, ConfigError>,
 }
@@ -97,7 +98,7 @@ impl Test {
         spell_out_cluster(&mut doc);
         let mut top = Section::new("", doc.clone())?;
         let name = top.get("name", "unnamed test".to_owned(), NAME_DOC)?;
-        let (provider, nodes) = read_cluster(top.section("cluster")?, names)?;
+        let (provider, nodes, labels) = read_cluster(top.section("cluster")?, names)?;
         let target = read_one_of(&mut top, "target", &registry.targets)?;
         let workload = read_one_of(&mut top, "workload", &registry.workloads)?;
         let times = Times::read(&mut top)?;
@@ -112,6 +113,7 @@ impl Test {
         }
         let context = PlanContext {
             nodes: &nodes,
+            labels: &labels,
             duration: times.duration,
             seed: seed.child("nemesis"),
             target: Some(&*target),
@@ -161,7 +163,7 @@ impl Test {
 
 /// The keys of a test file, for people. Those of targets, workloads and faults are described under their own names.
 pub fn keys() -> Vec<crate::config::KeyDoc> {
-    let nobody = Names { hosts: |_| Ok(Vec::new()), machines: |_, _| Ok(Vec::new()) };
+    let nobody = Names { hosts: |_| Ok(<_>::default()), machines: |_, _| Ok(Vec::new()) };
     crate::config::describe("", |top| {
         top.get("name", "unnamed test".to_owned(), NAME_DOC)?;
         read_cluster(top.section("cluster")?, nobody)?;
@@ -228,7 +230,7 @@ fn spell_out_cluster(doc: &mut Doc) {
     }
 }
 
-fn read_cluster(mut section: Section, names: Names) -> Result<(Provider, Vec<String>), ConfigError> {
+fn read_cluster(mut section: Section, names: Names) -> Result<(Provider, Vec<String>, Labels), ConfigError> {
     let provider = section.get("provider", "local".to_owned(), "where the nodes come from: local, vagrant or ssh")?;
     let nodes = section
         .optional::<Count>("nodes", "how many nodes; local: default 5, vagrant: default what cluster.yaml says")?;
@@ -241,7 +243,8 @@ fn read_cluster(mut section: Section, names: Names) -> Result<(Provider, Vec<Str
     if provider != "ssh" && hosts.is_some() {
         return Err(section.error(format!("`cluster.hosts` belongs to provider `ssh`, not `{provider}`")));
     }
-    let answer = match provider.as_str() {
+    let mut known = Labels::default();
+    let (provider, nodes) = match provider.as_str() {
         "local" => {
             let nodes = nodes.unwrap_or(Count::Absolute(5)).resolve(1);
             if nodes > 64 {
@@ -259,7 +262,8 @@ fn read_cluster(mut section: Section, names: Names) -> Result<(Provider, Vec<Str
                 return Err(section.error("`cluster.nodes` does not belong to provider `ssh`: the hosts file counts"));
             }
             let hosts = PathBuf::from(hosts);
-            let names = (names.hosts)(&hosts)?;
+            let (names, labels) = (names.hosts)(&hosts)?;
+            known = labels;
             (Provider::Ssh { hosts }, names)
         }
         "vagrant" => {
@@ -276,8 +280,9 @@ fn read_cluster(mut section: Section, names: Names) -> Result<(Provider, Vec<Str
             return Err(section.error(crate::config::unknown("provider", other, known)));
         }
     };
+    let labels = Labels::read(&mut section, &nodes)?.or(known);
     section.finish()?;
-    Ok(answer)
+    Ok((provider, nodes, labels))
 }
 
 /// Reads `key: { NAME: { … } }`, or `key: NAME`, with NAME among `kinds`.

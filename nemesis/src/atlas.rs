@@ -133,6 +133,7 @@ mod tests {
         let nodes: Vec<String> = (1..=count).map(|i| format!("n{i}")).collect();
         let context = PlanContext {
             nodes: &nodes,
+            labels: squall_harness::labels::Labels::NONE,
             duration: Duration::from_secs(600),
             seed: Seed(seed),
             target: None,

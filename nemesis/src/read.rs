@@ -8,6 +8,7 @@ use crate::plan::{FaultPlan, Step};
 use crate::schedule::{Occasion, Schedule, Span};
 use crate::stable::{self, STABLE};
 use squall_harness::config::{ConfigError, Doc, DocNode, KeyDoc, Origin, Section, describe, unknown};
+use squall_harness::labels::Labels;
 use squall_harness::nemesis::PlanContext;
 use std::time::Duration;
 
@@ -120,8 +121,14 @@ pub(crate) fn kind(name: &str) -> Option<&'static FaultKind> {
 pub(crate) fn keys(name: &str) -> Option<Vec<KeyDoc>> {
     let nodes: Vec<String> = (1..=5).map(|i| format!("n{i}")).collect();
     let seed = squall_harness::Seed(0);
-    let context =
-        PlanContext { nodes: &nodes, duration: Duration::from_secs(1), seed, target: None, has_machines: true };
+    let context = PlanContext {
+        nodes: &nodes,
+        labels: Labels::NONE,
+        duration: Duration::from_secs(1),
+        seed,
+        target: None,
+        has_machines: true,
+    };
     let path = format!("nemesis.N.{name}");
     let docs = match name {
         "stable" => describe(&path, |section| stable::read(section, &context).map(|_| ())),

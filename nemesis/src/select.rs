@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use squall_harness::config::{ConfigError, Section, unknown};
 use squall_harness::nemesis::PlanContext;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 /// Nodes, as far as they can be told before the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +99,10 @@ impl Selector {
         let known: Vec<&str> = SELECTORS.iter().map(|(name, _)| *name).collect();
         let meaning =
             |&(name, what): &(&str, &str)| if what.is_empty() { name.to_owned() } else { format!("{name} ({what})") };
-        let doc = format!("{}; or a list of node names", SELECTORS.iter().map(meaning).collect::<Vec<_>>().join(", "));
+        let doc = format!(
+            "{}; or a list of node names and labels (dc=east: all nodes there)",
+            SELECTORS.iter().map(meaning).collect::<Vec<_>>().join(", ")
+        );
         let words = section.get("nodes", vec![default.to_owned()], &doc)?;
         let (count, waiting) = (context.nodes.len(), RefCell::default());
         match words.as_slice() {
@@ -110,12 +114,11 @@ impl Selector {
                 Ok(Self { name: word.clone(), named: Vec::new(), count, waiting })
             }
             words => {
-                if let Some(word) = words.iter().find(|word| !context.nodes.contains(word)) {
+                if let Some(word) = words.iter().find(|word| !context.nodes.contains(word) && !word.contains('=')) {
                     let known = known.into_iter().chain(context.nodes.iter().map(String::as_str));
                     return Err(section.error(unknown("node or selector", word, known.collect::<Vec<_>>())));
                 }
-                let named =
-                    words.iter().map(|name| number_of(section, name, context.nodes)).collect::<Result<_, _>>()?;
+                let named = numbers_of(section, words, context)?;
                 Ok(Self { name: words.join(" "), named, count, waiting })
             }
         }
@@ -174,6 +177,25 @@ impl Selector {
         nodes.sort_unstable();
         nodes
     }
+}
+
+/// The numbers of nodes that are named one by one (`n1`) or by where they are (`dc=east`), each once.
+pub(crate) fn numbers_of(
+    section: &Section,
+    words: &[String],
+    context: &PlanContext<'_>,
+) -> Result<Vec<usize>, ConfigError> {
+    let mut numbers = Vec::new();
+    for word in words {
+        let found = match word.split_once('=').filter(|_| !context.nodes.contains(word)) {
+            Some((label, value)) => context.labels.nodes(label, value).map_err(|what| section.error(what))?,
+            None => vec![number_of(section, word, context.nodes)?],
+        };
+        numbers.extend(found);
+    }
+    let mut seen = BTreeSet::new();
+    numbers.retain(|node| seen.insert(*node));
+    Ok(numbers)
 }
 
 /// The number of the node called `name`.

@@ -10,6 +10,7 @@ use crate::read::{keys, read};
 use crate::select::Who;
 use async_trait::async_trait;
 use squall_harness::config::{ConfigError, Doc, DocNode};
+use squall_harness::labels::Labels;
 use squall_harness::nemesis::PlanContext;
 use squall_harness::target::{Change, Claims, Survives};
 use squall_harness::{ClientFactory, Cluster, Node, Seed, Target};
@@ -49,8 +50,14 @@ fn plan_for(yaml: &str, seed: u64, target: Option<&dyn Target>) -> Result<FaultP
     let doc = Doc::parse("t.yaml", yaml).unwrap();
     let DocNode::Map(entries) = doc.node else { panic!() };
     let nodes: Vec<String> = (1..=5).map(|i| format!("n{i}")).collect();
-    let context =
-        PlanContext { nodes: &nodes, duration: Duration::from_secs(30), seed: Seed(seed), target, has_machines: true };
+    let context = PlanContext {
+        nodes: &nodes,
+        labels: Labels::NONE,
+        duration: Duration::from_secs(30),
+        seed: Seed(seed),
+        target,
+        has_machines: true,
+    };
     read(entries.iter().find(|(key, _)| key == "nemesis").map(|(_, doc)| doc), &context)
 }
 

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use squall_agent::protocol::{Reply, Request, StartProcess};
 use squall_harness::cluster::Network;
 use squall_harness::config::{Doc, Section};
+use squall_harness::labels::Labels;
 use squall_harness::nemesis::{PlanContext, Trial};
 use squall_harness::{ClientFactory, Cluster, Node, Seed, Target};
 use std::collections::BTreeMap;
@@ -219,8 +220,14 @@ pub(crate) async fn run(
     let keys_text = serde_json::to_string(&keys.to_yaml())?.replace('"', "").replace(':', ": ").replace(',', ", ");
     let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.to_string()).collect();
     let has_machines = matches!(cluster.network, Network::PerNode);
-    let context =
-        PlanContext { nodes: &names, duration: Duration::from_secs(600), seed: Seed(1), target: None, has_machines };
+    let context = PlanContext {
+        nodes: &names,
+        labels: Labels::NONE,
+        duration: Duration::from_secs(600),
+        seed: Seed(1),
+        target: None,
+        has_machines,
+    };
     let planned = read::one(kind, keys, &context)?;
     start(&planned, cluster, target).await?;
 

@@ -198,6 +198,7 @@ mod tests {
         let nodes: Vec<String> = (1..=5).map(|i| format!("n{i}")).collect();
         let context = PlanContext {
             nodes: &nodes,
+            labels: squall_harness::labels::Labels::NONE,
             duration: Duration::from_secs(30),
             seed: Seed(7),
             target: None,

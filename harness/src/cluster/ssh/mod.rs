@@ -10,6 +10,7 @@ mod sockets;
 
 use super::{Cluster, Control, Duplex, Network, Node, Transport};
 use crate::config::{ConfigError, Doc, DocNode, KeyDoc, Section, describe, unknown};
+use crate::labels::Labels;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder, Stdio};
@@ -50,12 +51,12 @@ pub(super) struct Host {
     pub(super) is_ours: bool,
 }
 
-/// Names of the hosts in a file, without connecting to any.
+/// Names of the hosts in a file and where they are, without connecting to any.
 ///
 /// # Errors
 /// File, line and key of what is wrong.
-pub fn host_names(file: &Path) -> Result<Vec<String>, ConfigError> {
-    Ok(read_hosts(file)?.into_iter().map(|host| host.name).collect())
+pub fn host_names(file: &Path) -> Result<(Vec<String>, Labels), ConfigError> {
+    Ok((read_hosts(file)?.into_iter().map(|host| host.name).collect(), Labels::default()))
 }
 
 /// The keys of a hosts file, for people.
