@@ -76,11 +76,14 @@ pub struct Overrides {
     pub faults: Option<serde_json::Value>,
 }
 
+/// Names of nodes, and where they are.
+pub type Named = (Vec<String>, Labels);
+
 /// Reads who the nodes of a cluster are, without bringing anything up.
 #[derive(Clone, Copy)]
 pub struct Names {
     /// Of a hosts file, and what it says of where they are.
-    pub hosts: fn(&Path) -> Result<(Vec<String>, Labels), ConfigError>,
+    pub hosts: fn(&Path) -> Result<Named, ConfigError>,
     /// Of a folder with a Vagrantfile, and how many are wanted.
     pub machines: fn(&Path, Option<usize>) -> Result<Vec<String>, ConfigError>,
 }

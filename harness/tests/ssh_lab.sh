@@ -2,6 +2,9 @@
 # A laboratory for the ssh provider: three real sshd's, each in a network namespace of its own, joined by a bridge in
 # another one, and a namespace for the controller. Nothing of it touches the network of the host. Needs root.
 #
+# Node i has 10.88.0.i, and 10.89.0.i in a network that the controller has no way into. On each, DIR/root is a folder of its own, DIR/small a
+# file system of SQUALL_LAB_SMALL bytes, DIR/noexec one that runs no programs, and `op` a login that DIR/sudoers makes root by sudo.
+#
 #   ssh_lab.sh up DIR            makes it; DIR/hosts.yaml lists the hosts
 #   ssh_lab.sh exec DIR CMD…     runs a command as the controller would
 #   ssh_lab.sh down DIR          ends it: its own sshd's by their pid files, and its own namespaces
@@ -10,20 +13,35 @@ set -euo pipefail
 command=$1
 dir=$(realpath -m "$2")
 nodes="1 2 3"
+lab=${SQUALL_LAB:-squall-lab}
 
 up() {
     mkdir -p "$dir" /run/sshd
+    mkdir -p "$dir/root" "$dir/small" "$dir/noexec"
+    # The key of `op` is read as `op`.
+    chmod 755 "$dir"
+    { cat /etc/passwd; echo "op:x:4242:4242::/tmp:/bin/sh"; } >"$dir/passwd"
+    { cat /etc/shadow; echo "op:*:19000:0:99999:7:::"; } >"$dir/shadow"
+    echo "op ALL=(ALL) NOPASSWD: ALL" >"$dir/sudoers"
+    chmod 600 "$dir/shadow"
+    chmod 440 "$dir/sudoers"
     ssh-keygen -q -t ed25519 -N '' -f "$dir/host_key"
     ssh-keygen -q -t ed25519 -N '' -f "$dir/login"
-    ip netns add squall-lab-net
-    ip -n squall-lab-net link add br0 type bridge
-    ip -n squall-lab-net link set br0 up
-    join squall-lab-ctl 100
+    ip netns add "$lab-net"
+    ip -n "$lab-net" link add br0 type bridge
+    ip -n "$lab-net" link set br0 up
+    ip -n "$lab-net" link add br1 type bridge
+    ip -n "$lab-net" link set br1 up
+    join "$lab-ctl" 100
     echo "hosts:" >"$dir/hosts.yaml"
     for i in $nodes; do
-        join "squall-lab-n$i" "$i"
+        join "$lab-n$i" "$i"
+        ip -n "$lab-net" link add "inner$i" type veth peer name eth1 netns "$lab-n$i"
+        ip -n "$lab-net" link set "inner$i" master br1 up
+        ip -n "$lab-n$i" address add "10.89.0.$i/24" dev eth1
+        ip -n "$lab-n$i" link set eth1 up
+        mkdir -p "$dir/n$i"
         cat >"$dir/sshd$i.conf" <<EOF
-ListenAddress 10.88.0.$i:22
 HostKey $dir/host_key
 AuthorizedKeysFile $dir/login.pub
 PidFile $dir/sshd$i.pid
@@ -32,8 +50,16 @@ PasswordAuthentication no
 StrictModes no
 UsePAM no
 EOF
-        ip netns exec "squall-lab-n$i" /usr/sbin/sshd -f "$dir/sshd$i.conf" -E "$dir/sshd$i.log"
-        echo "10.88.0.$i $(cut -d' ' -f1,2 "$dir/host_key.pub")" >>"$dir/known_hosts"
+        # `ip netns exec` has made a mount namespace, which ends with its processes.
+        ip netns exec "$lab-n$i" bash -c "
+            mount --bind '$dir/n$i' '$dir/root'
+            mount -t tmpfs -o size=${SQUALL_LAB_SMALL:-1m} squall '$dir/small'
+            mount -t tmpfs -o noexec squall '$dir/noexec'
+            mount --bind '$dir/passwd' /etc/passwd
+            mount --bind '$dir/shadow' /etc/shadow
+            [ ! -e /etc/sudoers ] || mount --bind '$dir/sudoers' /etc/sudoers
+            exec /usr/sbin/sshd -f '$dir/sshd$i.conf' -E '$dir/sshd$i.log'"
+        echo "10.88.0.$i,10.89.0.$i $(cut -d' ' -f1,2 "$dir/host_key.pub")" >>"$dir/known_hosts"
         echo "  - { host: 10.88.0.$i, user: root, identity: login, root: $dir/n$i, known_hosts_file: known_hosts }" >>"$dir/hosts.yaml"
     done
     echo "$dir/hosts.yaml"
@@ -42,8 +68,8 @@ EOF
 # A namespace with one leg in the bridge.
 join() {
     ip netns add "$1"
-    ip -n squall-lab-net link add "leg$2" type veth peer name eth0 netns "$1"
-    ip -n squall-lab-net link set "leg$2" master br0 up
+    ip -n "$lab-net" link add "leg$2" type veth peer name eth0 netns "$1"
+    ip -n "$lab-net" link set "leg$2" master br0 up
     ip -n "$1" address add "10.88.0.$2/24" dev eth0
     ip -n "$1" link set eth0 up
     ip -n "$1" link set lo up
@@ -52,18 +78,18 @@ join() {
 down() {
     for i in $nodes; do
         # Only what runs in our own namespaces: sshd's, their sessions, and whatever a killed run may have left.
-        for pid in $(ip netns pids "squall-lab-n$i" 2>/dev/null || true); do
+        for pid in $(ip netns pids "$lab-n$i" 2>/dev/null || true); do
             kill -9 "$pid" 2>/dev/null || true
         done
     done
-    for name in squall-lab-n1 squall-lab-n2 squall-lab-n3 squall-lab-ctl squall-lab-net; do
+    for name in $lab-n1 $lab-n2 $lab-n3 "$lab-ctl" "$lab-net"; do
         ip netns delete "$name" 2>/dev/null || true
     done
 }
 
 case $command in
     up) up ;;
-    exec) shift 2; exec ip netns exec squall-lab-ctl "$@" ;;
+    exec) shift 2; exec ip netns exec "$lab-ctl" "$@" ;;
     down) down ;;
     *) echo "usage: $0 up|exec|down DIR" >&2; exit 64 ;;
 esac

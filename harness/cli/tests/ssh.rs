@@ -1,124 +1,9 @@
-//! The ssh provider against three real sshd's, each in a network namespace that the test makes (`ssh_lab.sh`).
-//!
-//! Needs root, iproute2, nftables and sshd; where one is missing the test says so and is skipped.
+//! The ssh provider against three real sshd's, each in a network namespace that the test makes.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+mod lab;
 
-const NODES: [&str; 3] = ["squall-lab-n1", "squall-lab-n2", "squall-lab-n3"];
-
-struct Lab {
-    dir: tempfile::TempDir,
-    script: PathBuf,
-}
-
-impl Lab {
-    fn new() -> Option<Self> {
-        let there = |program: &str| {
-            ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| Path::new(dir).join(program).exists())
-        };
-        let missing: Vec<&str> = ["ip", "nft", "sshd", "ssh", "ssh-keygen"].into_iter().filter(|p| !there(p)).collect();
-        let is_root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
-        if !missing.is_empty() || !is_root {
-            println!("SKIPPED: the ssh laboratory needs root and {missing:?} is missing");
-            return None;
-        }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/ssh_lab.sh");
-        let lab = Self { dir: tempfile::tempdir().unwrap(), script };
-        // Whatever an earlier run that was killed has left.
-        lab.lab(&["down"], &[]);
-        let up = lab.lab(&["up"], &[]);
-        assert!(up.status.success(), "{}", text(&up));
-        Some(lab)
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn lab(&self, command: &[&str], rest: &[&str]) -> Output {
-        self.lab_command(command, rest).output().unwrap()
-    }
-
-    fn lab_command(&self, command: &[&str], rest: &[&str]) -> Command {
-        let mut bash = Command::new("bash");
-        bash.arg(&self.script).args(command).arg(self.path()).args(rest).current_dir(self.path());
-        bash.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        bash
-    }
-
-    /// Runs squall where the controller is.
-    fn squall(&self, args: &[&str]) -> Output {
-        self.squall_command(args).output().unwrap()
-    }
-
-    fn squall_command(&self, args: &[&str]) -> Command {
-        let mut all = vec![env!("CARGO_BIN_EXE_squall")];
-        all.extend(args);
-        self.lab_command(&["exec"], &all)
-    }
-
-    fn write(&self, name: &str, content: &str) {
-        std::fs::write(self.path().join(name), content).unwrap();
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        self.lab(&["down"], &[]);
-    }
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn in_namespace(name: &str, command: &[&str]) -> String {
-    let output = Command::new("ip").args(["netns", "exec", name]).args(command).output().unwrap();
-    text(&output)
-}
-
-/// Command lines of everything of squall's that runs in the nodes' namespaces.
-fn leftovers() -> Vec<String> {
-    let mut found = Vec::new();
-    for node in NODES {
-        let pids = text(&Command::new("ip").args(["netns", "pids", node]).output().unwrap());
-        for pid in pids.split_whitespace() {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            if !line.starts_with("sshd") && !line.contains("/sshd") && !line.is_empty() {
-                found.push(line);
-            }
-        }
-    }
-    found
-}
-
-/// ssh processes that still hold a control socket for hosts of this lab.
-fn masters(dir: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        // ssh shows its control path as its title, or the key it was started with.
-        if line.starts_with("ssh")
-            && (line.contains("squall-ssh-") || line.contains(dir.to_str().unwrap()))
-            && !line.contains("sshd")
-        {
-            found.push(line);
-        }
-    }
-    found
-}
-
-fn wait_for(what: &str, limit: u64, done: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(limit), "gave up waiting for: {what}; left: {:?}", leftovers());
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
+use lab::{Lab, in_namespace, text};
+use std::path::Path;
 
 fn test_file(target: &str, nemesis: &str) -> String {
     format!(
@@ -134,7 +19,7 @@ const FAULTS: &str = "{ partition: { shape: [one, isolate-primary, one-way], eve
 
 #[test]
 fn real_hosts_over_ssh() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::new("squall-lab") else { return };
 
     // The same tests as on the local cluster.
     let mut targets = vec!["squall-node: {}"];
@@ -148,7 +33,7 @@ fn real_hosts_over_ssh() {
         let output = lab.squall(&["run", "test.yaml"]);
         assert_eq!(output.status.code(), Some(0), "{target}: {}", text(&output));
         assert!(text(&output).contains("packets dropped"), "{}", text(&output));
-        wait_for("nothing left after a run", 10, || leftovers().is_empty());
+        lab.wait_for("nothing left after a run", 10, || lab.leftovers().is_empty());
     }
     let doctor = lab.squall(&["doctor", "--hosts", "hosts.yaml"]);
     assert!(doctor.status.success() && text(&doctor).contains("n3"), "{}", text(&doctor));
@@ -157,16 +42,16 @@ fn real_hosts_over_ssh() {
     let long = "{ partition: { shape: one, every: 60s, for: 59s, after: 100ms } }";
     lab.write("test.yaml", &test_file("squall-node: {}", long));
     let mut child = lab.squall_command(&["run", "test.yaml", "--duration", "60s"]).spawn().unwrap();
-    let is_cut = || NODES.iter().any(|node| in_namespace(node, &["nft", "list", "tables"]).contains("squall"));
-    wait_for("the partition", 60, is_cut);
-    assert!(!leftovers().is_empty());
+    let is_cut = || lab.nodes().iter().any(|node| in_namespace(node, &["nft", "list", "tables"]).contains("squall"));
+    lab.wait_for("the partition", 60, is_cut);
+    assert!(!lab.leftovers().is_empty());
     // `exec` all the way: the child is the controller.
     child.kill().unwrap();
     child.wait().unwrap();
-    wait_for("the partition to end with its lease", 15, || !is_cut());
-    wait_for("the processes to end with the lease", 15, || leftovers().is_empty());
+    lab.wait_for("the partition to end with its lease", 15, || !is_cut());
+    lab.wait_for("the processes to end with the lease", 15, || lab.leftovers().is_empty());
 
-    wait_for("ssh's control masters to end", 30, || masters(lab.path()).is_empty());
+    lab.wait_for("ssh's control masters to end", 30, || lab.masters().is_empty());
 
     // What people get wrong.
     lab.write("wrong", "this is not a key\n");
@@ -195,5 +80,5 @@ fn real_hosts_over_ssh() {
         println!("{error}");
     }
     let _ = std::fs::remove_dir_all("/tmp/squall-x");
-    wait_for("nothing left after mistakes", 10, || leftovers().is_empty());
+    lab.wait_for("nothing left after mistakes", 10, || lab.leftovers().is_empty());
 }

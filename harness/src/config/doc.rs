@@ -12,6 +12,8 @@ pub enum Origin {
     File(Arc<str>, usize, usize),
     /// An argument of the command line, as typed.
     Argument(Arc<str>),
+    /// A place in words: `inventory.ini, host db1`.
+    Place(Arc<str>),
     /// Nowhere: a default.
     Default,
 }
@@ -21,6 +23,7 @@ impl fmt::Display for Origin {
         match self {
             Self::File(file, line, column) => write!(f, "{file}:{line}:{column}"),
             Self::Argument(argument) => write!(f, "command line ({argument})"),
+            Self::Place(place) => f.write_str(place),
             Self::Default => f.write_str("default"),
         }
     }

@@ -183,6 +183,8 @@ impl Machines {
                 known_hosts: "accept-new".to_owned(),
                 known_hosts_file: Some(own_folder(&self.folder).join(format!("known_hosts-{name}-{id}"))),
                 ssh_config: Some(self.ssh_config()),
+                options: Vec::new(),
+                labels: Vec::new(),
                 is_ours: true,
             })
         };

@@ -16,7 +16,8 @@
 //! assert_eq!((hosts[0].user.as_deref(), hosts[0].port), (Some("vagrant"), Some(2222)));
 //! ```
 
-use crate::config::{ConfigError, Origin};
+use super::Entry;
+use crate::config::{ConfigError, Doc, Origin};
 use std::path::PathBuf;
 
 /// One host.
@@ -32,6 +33,8 @@ pub struct SshConfigHost {
     pub user: Option<String>,
     /// `IdentityFile`s in the order of the file, as they were written: `~` and `%d` are not expanded.
     pub identity_files: Vec<PathBuf>,
+    /// `ProxyJump`, as it was written.
+    pub jump: Option<String>,
     /// The ssh_config it stands in.
     pub config_file: PathBuf,
     /// Line of the `Host` that names it first, from 1.
@@ -58,6 +61,42 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<SshConfigHost>, ConfigError> 
         return Err(ConfigError { origin: file.to_owned(), what: what.to_owned() });
     }
     Ok(hosts)
+}
+
+/// The hosts of an ssh_config with this text, but for those over which others are reached; `file` is its absolute path, which ssh is
+/// called with.
+///
+/// # Errors
+/// As [`parse`].
+pub fn hosts(file: &str, text: &str) -> Result<Vec<Doc>, ConfigError> {
+    let all = parse(file, text)?;
+    let gates: Vec<&str> = all.iter().filter_map(|host| host.jump.as_deref()).flat_map(jump_hosts).collect();
+    let reached = all.iter().filter(|host| !gates.contains(&host.name.as_str()));
+    let hosts: Vec<Doc> = reached
+        .map(|host| {
+            let mut entry = Entry::new(&format!("{file}:{}, host {}", host.line, host.name));
+            entry.set("name", Some(&host.name));
+            // By its name alone: everything else is for ssh to read.
+            entry.set("host", Some(&host.name));
+            entry.set("ssh_config", Some(file));
+            entry.finish()
+        })
+        .collect();
+    if hosts.is_empty() {
+        let what =
+            "all of its hosts are jump hosts of others: name the hosts in a hosts file, `hosts: [ … ]`".to_owned();
+        return Err(ConfigError { origin: file.to_owned(), what });
+    }
+    Ok(hosts)
+}
+
+/// The names in `user@gate:22,other`.
+fn jump_hosts(jump: &str) -> impl Iterator<Item = &str> {
+    jump.split(',').map(|one| {
+        let one = one.trim().trim_start_matches("ssh://");
+        let one = one.rsplit_once('@').map_or(one, |(_, host)| host);
+        one.split(':').next().unwrap_or(one)
+    })
 }
 
 /// Lines from one `Host` or `Match` to the next. Those before the first are for all hosts.
@@ -112,7 +151,7 @@ fn blocks(file: &str, text: &str) -> Result<Vec<Block>, ConfigError> {
 }
 
 /// Words with the quotes of ssh_config, up to a comment; `None` when a quote is not closed.
-fn words(text: &str) -> Option<Vec<String>> {
+pub(super) fn words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut chars = text.chars().peekable();
     loop {
@@ -164,6 +203,7 @@ fn host(file: &str, blocks: &[Block], name: &str, line: usize) -> Result<SshConf
         port,
         user: first("user").map(|setting| setting.value.clone()),
         identity_files,
+        jump: first("proxyjump").map(|setting| setting.value.clone()).filter(|jump| !jump.eq_ignore_ascii_case("none")),
         config_file: PathBuf::from(file),
         line,
     })
@@ -245,6 +285,7 @@ Host n2
             port: Some(22),
             user: Some("vagrant".to_owned()),
             identity_files: vec!["/home/me/two words/.vagrant/machines/n1/libvirt/private_key".into()],
+            jump: None,
             config_file: "f".into(),
             line: 1,
         };
@@ -281,6 +322,16 @@ Match all
         assert_eq!(names, expected);
         assert!(hosts.iter().all(|host| host.user.as_deref() == Some("first")));
         assert_eq!(hosts[0].identity_files, [PathBuf::from("~/.ssh/db"), PathBuf::from("~/.ssh/all")]);
+    }
+
+    #[test]
+    fn jump_hosts_are_not_nodes() {
+        let text =
+            "Host gate\n HostName 10.0.0.1\nHost a b\n ProxyJump me@gate:22,outer\nHost outer\nHost a*\n User x\n";
+        let names: Vec<String> = hosts("/f", text).unwrap().iter().map(super::super::tests::words).collect();
+        assert_eq!(names, ["name=a host=a ssh_config=/f", "name=b host=b ssh_config=/f"]);
+        let error = hosts("/f", "Host a\n ProxyJump b\nHost b\n ProxyJump a\n").unwrap_err().to_string();
+        assert!(error.contains("all of its hosts are jump hosts"), "{error}");
     }
 
     #[test]
