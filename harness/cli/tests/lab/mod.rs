@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-pub struct Lab {
+pub(crate) struct Lab {
     dir: tempfile::TempDir,
     script: PathBuf,
     tag: &'static str,
 }
 
 impl Lab {
-    pub fn new(tag: &'static str) -> Option<Self> {
+    pub(crate) fn new(tag: &'static str) -> Option<Self> {
         let missing: Vec<&str> =
             ["ip", "nft", "sshd", "ssh", "ssh-keygen"].into_iter().filter(|p| !is_there(p)).collect();
         let is_root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
@@ -32,12 +32,12 @@ impl Lab {
         Some(lab)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
     /// Network namespaces of the nodes.
-    pub fn nodes(&self) -> [String; 3] {
+    pub(crate) fn nodes(&self) -> [String; 3] {
         [1, 2, 3].map(|i| format!("{}-n{i}", self.tag))
     }
 
@@ -53,29 +53,32 @@ impl Lab {
     }
 
     /// Runs squall where the controller is.
-    pub fn squall(&self, args: &[&str]) -> Output {
+    pub(crate) fn squall(&self, args: &[&str]) -> Output {
         self.squall_command(args).output().unwrap()
     }
 
-    pub fn squall_command(&self, args: &[&str]) -> Command {
+    pub(crate) fn squall_command(&self, args: &[&str]) -> Command {
         let mut all = vec![env!("CARGO_BIN_EXE_squall")];
         all.extend(args);
-        self.lab_command(&["exec"], &all)
+        let mut command = self.lab_command(&["exec"], &all);
+        // Where the sockets of ssh go: other tests have theirs.
+        command.env("TMPDIR", self.path());
+        command
     }
 
-    pub fn write(&self, name: &str, content: &str) {
+    pub(crate) fn write(&self, name: &str, content: &str) {
         std::fs::write(self.path().join(name), content).unwrap();
     }
 
     /// Runs a command where the sshd of a node runs: with its network and its mounts.
-    pub fn on_node(&self, node: usize, command: &[&str]) -> String {
+    pub(crate) fn on_node(&self, node: usize, command: &[&str]) -> String {
         let pid = std::fs::read_to_string(self.path().join(format!("sshd{node}.pid"))).unwrap();
         let output = Command::new("nsenter").args(["-t", pid.trim(), "-m", "-n", "--"]).args(command).output().unwrap();
         text(&output)
     }
 
     /// Command lines of everything of squall's that runs in the nodes' namespaces.
-    pub fn leftovers(&self) -> Vec<String> {
+    pub(crate) fn leftovers(&self) -> Vec<String> {
         let mut found = Vec::new();
         for node in self.nodes() {
             let pids = text(&Command::new("ip").args(["netns", "pids", &node]).output().unwrap());
@@ -90,7 +93,7 @@ impl Lab {
         found
     }
 
-    pub fn wait_for(&self, what: &str, limit: u64, done: impl Fn() -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, limit: u64, done: impl Fn() -> bool) {
         let begun = Instant::now();
         while !done() {
             let left = self.leftovers();
@@ -100,13 +103,13 @@ impl Lab {
     }
 
     /// Nothing of squall's on the nodes, no ssh of its here.
-    pub fn wait_for_nothing_left(&self) {
+    pub(crate) fn wait_for_nothing_left(&self) {
         self.wait_for("nothing left on the nodes", 15, || self.leftovers().is_empty());
         self.wait_for("ssh's control masters to end", 30, || self.masters().is_empty());
     }
 
     /// The error of a command that must end with it, in one line.
-    pub fn error_of(&self, output: &Output, code: i32) -> String {
+    pub(crate) fn error_of(&self, output: &Output, code: i32) -> String {
         let said = text(output);
         assert_eq!(output.status.code(), Some(code), "{said}");
         let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error:")).collect();
@@ -116,16 +119,13 @@ impl Lab {
     }
 
     /// ssh processes that still hold a control socket for hosts of this lab.
-    pub fn masters(&self) -> Vec<String> {
+    pub(crate) fn masters(&self) -> Vec<String> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             // ssh shows its control path as its title, or the key it was started with.
-            if line.starts_with("ssh")
-                && (line.contains("squall-ssh-") || line.contains(self.path().to_str().unwrap()))
-                && !line.contains("sshd")
-            {
+            if line.starts_with("ssh") && line.contains(self.path().to_str().unwrap()) && !line.contains("sshd") {
                 found.push(line);
             }
         }
@@ -139,14 +139,14 @@ impl Drop for Lab {
     }
 }
 
-pub fn is_there(program: &str) -> bool {
+pub(crate) fn is_there(program: &str) -> bool {
     ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin"].iter().any(|dir| Path::new(dir).join(program).exists())
 }
 
-pub fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-pub fn in_namespace(name: &str, command: &[&str]) -> String {
+pub(crate) fn in_namespace(name: &str, command: &[&str]) -> String {
     text(&Command::new("ip").args(["netns", "exec", name]).args(command).output().unwrap())
 }
