@@ -8,6 +8,7 @@
 mod atlas;
 pub mod claims;
 mod clocks;
+mod control_path;
 mod coverage;
 mod crashes;
 mod devices;

@@ -1,5 +1,6 @@
 //! Carries a [`FaultPlan`] out while the run goes.
 
+use crate::control_path;
 use crate::faults::Hit;
 use crate::hands;
 use crate::plan::{FaultPlan, Step};
@@ -102,6 +103,7 @@ impl Nemesis for PlannedNemesis {
     }
 
     async fn prepare(&self, cluster: &Cluster, target: &dyn Target) -> anyhow::Result<()> {
+        control_path::spare_all(cluster, self.plan.steps.iter().map(|step| &step.fault))?;
         hands::prepare(self.plan.steps.iter().map(|step| &step.fault), cluster, target).await
     }
 

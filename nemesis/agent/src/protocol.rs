@@ -211,6 +211,9 @@ pub struct Hello {
     pub arch: String,
     /// All addresses of the node's interfaces but loopback.
     pub addresses: Vec<IpAddr>,
+    /// Where the ssh connection comes from that carries the control channel.
+    #[serde(default)]
+    pub controller: Option<IpAddr>,
 }
 
 /// A named process.

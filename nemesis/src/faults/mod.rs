@@ -54,6 +54,7 @@ pub mod term;
 pub mod transfer_leader;
 
 use crate::claims::Harm;
+use crate::control_path;
 use crate::grudge;
 use crate::hands::{Ask, At, Seen};
 use crate::links::Links;
@@ -347,6 +348,9 @@ pub(crate) trait PlannedFault: Send + Sync {
     /// # Errors
     /// When it is not certain that all of it is in force.
     async fn inject(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Seen> {
+        if let Hit::Links(links) = hit {
+            control_path::spare(at.cluster, links)?;
+        }
         let evidence = at.inject(self.asks(at, hit)).await?;
         self.verify(at, hit, &evidence).await
     }

@@ -51,8 +51,11 @@ fn init(args: &[OsString]) -> anyhow::Result<ExitCode> {
     super::private_mounts()?;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None::<&str>)
         .context("cannot mount the node's /proc")?;
-    mount(Some(Path::new(hosts)), "/etc/hosts", None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .context("cannot mount the node's /etc/hosts")?;
+    match mount(Some(Path::new(hosts)), "/etc/hosts", None::<&str>, MsFlags::MS_BIND, None::<&str>) {
+        // A machine of a few programs has none: then names of nodes mean nothing there, addresses do.
+        Ok(()) | Err(nix::errno::Errno::ENOENT) => {}
+        Err(error) => return Err(error).context("cannot mount the node's /etc/hosts"),
+    }
     nix::unistd::sethostname(name).context("cannot set the node's host name")?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;

@@ -98,7 +98,11 @@ pub(super) fn setting(option: &str) -> Option<(&str, &str)> {
 pub(super) fn in_folder(base: &Path, path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => base.join(path),
+        _ => {
+            let path = base.join(path);
+            // ssh reads some of them as relative to its own folder.
+            std::path::absolute(&path).unwrap_or(path)
+        }
     }
 }
 

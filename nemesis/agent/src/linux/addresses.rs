@@ -39,7 +39,7 @@ pub(crate) fn never_the_control_path(pairs: &[(IpAddr, IpAddr)], is_router: bool
 
 /// Where the ssh connection comes from that carries the control channel; sudo may have dropped the variable, so ancestors
 /// are asked too.
-fn controller_address() -> Option<IpAddr> {
+pub(crate) fn controller_address() -> Option<IpAddr> {
     let mut pid = std::process::id();
     while pid > 1 {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();

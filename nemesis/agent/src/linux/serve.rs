@@ -2,7 +2,7 @@
 //!
 //! When stdin ends the agent leaves; what it started and injected stays until the lease is out.
 
-use super::addresses::own_addresses;
+use super::addresses::{controller_address, own_addresses};
 use super::state::{State, boot_id, clock_ns};
 use super::stream::{Asked, read_request, write_answer};
 use super::{doctor, end, exec, fault, files, ledger, probe, process, watchdog};
@@ -126,5 +126,6 @@ fn hello(state: &State) -> Hello {
         root: state.root.display().to_string(),
         arch: std::env::consts::ARCH.to_owned(),
         addresses: own_addresses(),
+        controller: controller_address(),
     }
 }
