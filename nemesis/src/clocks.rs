@@ -11,7 +11,7 @@ use squall_agent::protocol::Evidence;
 use squall_harness::Target;
 use squall_harness::config::{ConfigError, Section, format_duration, unknown};
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 pub(crate) const MECHANISM: &str = "a stand-in for the vDSO in every process of the target, a shift in a shared page";
 pub(crate) const NEEDS: &str = "x86-64, ptrace(2)";
@@ -124,17 +124,20 @@ impl Jumps {
     }
 }
 
-/// What a trial of a clock runs: prints `program seconds-since-1970 uptime` again and again, by a dynamic program (`date`), a
-/// static one (busybox-static) and one in Go (etcd, whose complaint about its data folder has a time stamp), as far as
-/// they are installed. By the uptime (seconds), which the kernel tells in a file, it is known how long ago that was.
+/// What a trial of a clock runs: prints `program seconds-since-1970 uptime uptime` again and again, by a dynamic program (`date`),
+/// a static one (busybox-static) and one in Go (etcd, whose complaint about its data folder has a time stamp), as far as they
+/// are installed. The uptimes (seconds) are those before and after, which the kernel tells in a file.
 pub(crate) const TELLERS: &str = r#"up() { read up rest </proc/uptime; }
 while :; do
-  up; echo "date $(date +%s.%N) $up"
-  command -v busybox >/dev/null && { up; echo "busybox $(busybox date +%s) $up"; }
-  up; stamp=$(etcd --logger=zap --data-dir /dev/null 2>&1 | sed -n 's/.*"ts":"\([^"]*\)".*/\1/p' | head -n 1)
-  [ -n "$stamp" ] && echo "etcd $(date -d "$stamp" +%s.%N) $up"
+  up; then=$up; now=$(date +%s.%N); up; echo "date $now $then $up"
+  command -v busybox >/dev/null && { up; then=$up; now=$(busybox date +%s); up; echo "busybox $now $then $up"; }
+  up; then=$up; stamp=$(etcd --logger=zap --data-dir /dev/null 2>&1 | sed -n 's/.*"ts":"\([^"]*\)".*/\1/p' | head -n 1); up
+  [ -n "$stamp" ] && echo "etcd $(date -d "$stamp" +%s.%N) $then $up"
   sleep 0.01
 done"#;
+
+/// One that took longer says too little about when it looked (seconds).
+const TELLING_TIME_MAX: f64 = 1.0;
 
 /// How many looks at what the tellers print, and how long they are apart.
 const LOOKS: usize = 15;
@@ -202,8 +205,8 @@ pub(crate) fn judge(readings: &Readings, is_wrong: impl Fn(&Told) -> bool) -> Re
     if Told::of(&readings.after).is_true() { Ok(()) } else { Err("the clock is wrong after healing".to_owned()) }
 }
 
-/// Measures what the [`TELLERS`] print on the first node that is hit, against the clock of this machine: that of the node may
-/// be what is wrong.
+/// Measures what the [`TELLERS`] print on the first node that is hit, against the clock that programs which are not the target's see
+/// there.
 ///
 /// # Errors
 /// When they print nothing.
@@ -212,24 +215,27 @@ pub(crate) async fn gauge(lab: &Lab<'_>, nodes: &[usize]) -> anyhow::Result<Read
     let log = lab.target.logs().concat();
     let mut offs: BTreeMap<String, f64> = BTreeMap::new();
     let mut dates: Vec<(f64, f64)> = Vec::new();
-    let mut range = (f64::INFINITY, f64::NEG_INFINITY);
+    let (mut begun, mut range) = (None, (f64::INFINITY, f64::NEG_INFINITY));
     for look in 0..LOOKS_MAX {
         let is_slope = dates.first().zip(dates.last()).is_some_and(|(first, last)| last.0 - first.0 >= SLOPE_S);
         if look >= LOOKS && is_slope {
             break;
         }
         tokio::time::sleep(LOOKS_PAUSE).await;
-        let asked = SystemTime::now();
-        let printed = lab.shell(node, &format!("tail -n 6 {log}; cat /proc/uptime")).await?.stdout;
-        // Looked at half way between question and answer.
-        let asked =
-            asked.duration_since(UNIX_EPOCH)?.as_secs_f64() + asked.elapsed().unwrap_or_default().as_secs_f64() / 2.0;
-        let uptime = printed.lines().last().and_then(|line| line.split(' ').next()?.parse::<f64>().ok());
-        let uptime = uptime.context("no uptime")?;
-        // What it showed, and when that was by this machine's clock.
+        // Not under the target's clock: this `date` is the agent's child.
+        let printed = lab.shell(node, &format!("tail -n 6 {log}; date +%s.%N; cat /proc/uptime")).await?.stdout;
+        let mut last =
+            printed.lines().rev().map(|line| line.split(' ').next().and_then(|word| word.parse::<f64>().ok()));
+        let (Some(uptime), Some(asked)) = (last.next().flatten(), last.next().flatten()) else { bail!("no uptime") };
+        let begun = *begun.get_or_insert(uptime);
+        // What it showed, and when that was by the node's true clock.
         let told = printed.lines().filter_map(|line| {
-            let [teller, shown, then] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
-            Some((teller, (shown.parse::<f64>().ok()?, asked - (uptime - then.parse::<f64>().ok()?))))
+            let [teller, shown, before, after] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
+            let (before, after) = (before.parse::<f64>().ok()?, after.parse::<f64>().ok()?);
+            let then = asked - (uptime - (before + after) / 2.0);
+            // What was printed before the first look may be from before the fault.
+            (before >= begun && after - before <= TELLING_TIME_MAX)
+                .then_some((teller, (shown.parse::<f64>().ok()?, then)))
         });
         let latest: BTreeMap<&str, (f64, f64)> = told.collect();
         for (teller, (shown, now)) in latest {
