@@ -15,6 +15,7 @@ pub(crate) use word::{WORD_NIL, pack_small, small_int};
 
 use crate::linear::FastMap;
 use crate::{Event, EventKind, HistoryError, Sym, Value};
+use std::hint::select_unpredictable;
 use word::ValueTable;
 
 /// Events are addressed by 32 bits in views.
@@ -185,60 +186,100 @@ impl History {
     /// # Errors
     /// When a completion has no invocation or contradicts it, or a process invokes while it may not.
     pub fn ops(&self) -> Result<Ops<'_>, HistoryError> {
-        // Invocations and completions come in no order that a processor could foresee: what is done for both is chosen by
-        // values, not by jumps. The place behind the last operation is written to before anybody knows whether it is one.
-        let mut pairs: Vec<(u32, u32)> = vec![(0, 0); self.len() / 2 + 1];
+        let pairs = self.plain_pairs().map_or_else(|| self.pairs(), Ok)?;
+        Ok(Ops { history: self, pairs })
+    }
+
+    /// The places of invocations and completions; `None` where something is unusual, or wrong.
+    ///
+    /// Invocations and completions come in no order that a processor could foresee: what is done for both is chosen by
+    /// values, not by jumps, which is several times as fast.
+    fn plain_pairs(&self) -> Option<Vec<(u32, u32)>> {
+        /// What a process is left at that never invokes again: no place of an operation.
+        const CLOSED: u32 = Latest::NONE - 1;
+        let len = self.len();
+        let (kinds, fs, keys) = (self.kind.get(..len)?, self.f.get(..len)?, self.key.get(..len)?);
+        let processes = self.process.get(..len)?;
+        let last = processes.iter().copied().max().unwrap_or(0);
+        if len as u64 >= u64::from(CLOSED) / 2 || last >= Latest::LOW_MAX {
+            return None;
+        }
+        let mut latest = vec![Latest::NONE; last as usize + 1];
+        let mut pairs = vec![(0, 0); len / 2 + 1];
         let mut count = 0;
+        for at in 0..len {
+            let kind = kinds[at];
+            if matches!(kind, EventKind::Nemesis | EventKind::Phase) {
+                continue;
+            }
+            if count as usize == pairs.len() {
+                pairs.resize(len, (0, 0));
+            }
+            let invokes = kind == EventKind::Invoke;
+            let slot = &mut latest[processes[at] as usize];
+            let before = *slot;
+            let pair = pairs.get_mut(select_unpredictable(invokes, count, before) as usize)?;
+            let call = select_unpredictable(invokes, at as u32, pair.0);
+            let key = keys[at];
+            // Some recorders name the key only when they invoke.
+            let is_other = (fs[call as usize] != fs[at]) | ((keys[call as usize] != key) & (key != WORD_NIL));
+            if is_other | (invokes != (before == Latest::NONE)) {
+                return None;
+            }
+            *pair = (call, select_unpredictable(invokes, u32::MAX, at as u32));
+            let after = if kind == EventKind::Info { CLOSED } else { Latest::NONE };
+            *slot = select_unpredictable(invokes, count, after);
+            count += u32::from(invokes);
+        }
+        pairs.truncate(count as usize);
+        Some(pairs)
+    }
+
+    /// As [`History::plain_pairs`], of any history, and what is wrong with it.
+    fn pairs(&self) -> Result<Vec<(u32, u32)>, HistoryError> {
+        let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(self.len() / 2 + 1);
         // The latest operation of a process, unless the process may invoke another one.
         let mut latest = Latest::new(&self.process);
         let columns = self.kind.iter().zip(&self.process).zip(self.f.iter().zip(&self.key));
         for (at, ((&kind, &process), (&f, &key))) in columns.enumerate() {
-            if matches!(kind, EventKind::Nemesis | EventKind::Phase) {
-                continue;
+            match kind {
+                EventKind::Nemesis | EventKind::Phase => {}
+                EventKind::Invoke => {
+                    let slot = latest.of(process);
+                    if *slot != Latest::NONE {
+                        return Err(self.double_invoke(at, pairs[*slot as usize]));
+                    }
+                    *slot = pairs.len() as u32;
+                    pairs.push((at as u32, u32::MAX));
+                }
+                EventKind::Ok | EventKind::Fail | EventKind::Info => {
+                    let slot = latest.of(process);
+                    let pair = pairs.get_mut(*slot as usize).filter(|pair| pair.1 == u32::MAX);
+                    let Some(pair) = pair else {
+                        return Err(HistoryError::CompletionWithoutInvocation {
+                            index: at as u64,
+                            process,
+                            f: Sym::from_id(self.f[at]).to_string(),
+                            kind,
+                        });
+                    };
+                    let call = pair.0 as usize;
+                    // Some recorders name the key only when they invoke.
+                    if self.f[call] != f || self.key[call] != key && key != WORD_NIL {
+                        return Err(self.mismatch(call, at));
+                    }
+                    pair.1 = at as u32;
+                    if kind != EventKind::Info {
+                        *slot = Latest::NONE;
+                    }
+                }
             }
-            if count == pairs.len() {
-                pairs.resize(self.len(), (0, 0));
-            }
-            let is_invoke = kind == EventKind::Invoke;
-            let slot = latest.of(process);
-            let before = *slot;
-            let place = if is_invoke { count } else { before as usize };
-            if is_invoke != (before == Latest::NONE) {
-                return Err(self.out_of_turn(at, is_invoke, pairs.get(before as usize).copied()));
-            }
-            let known = pairs[place];
-            let call = if is_invoke { at } else { known.0 as usize };
-            if !is_invoke && known.1 != u32::MAX {
-                return Err(self.out_of_turn(at, false, None));
-            }
-            // Some recorders name the key only when they invoke.
-            if self.f[call] != f || self.key[call] != key && key != WORD_NIL {
-                return Err(self.mismatch(call, at));
-            }
-            pairs[place] = (call as u32, if is_invoke { u32::MAX } else { at as u32 });
-            let stays = if is_invoke { count as u32 } else { before };
-            *slot = if is_invoke | (kind == EventKind::Info) { stays } else { Latest::NONE };
-            count += usize::from(is_invoke);
         }
-        pairs.truncate(count);
-        Ok(Ops { history: self, pairs })
-    }
-
-    /// What is wrong about an event that comes when it may not, with the latest operation of its process.
-    #[cold]
-    fn out_of_turn(&self, at: usize, is_invoke: bool, latest: Option<(u32, u32)>) -> HistoryError {
-        match latest {
-            Some(open) if is_invoke => self.double_invoke(at, open),
-            _ => HistoryError::CompletionWithoutInvocation {
-                index: at as u64,
-                process: self.process[at],
-                f: Sym::from_id(self.f[at]).to_string(),
-                kind: self.kind[at],
-            },
-        }
+        Ok(pairs)
     }
 
     /// What is wrong when a process invokes that may not, because of this operation.
+    #[cold]
     fn double_invoke(&self, at: usize, (call, completion): (u32, u32)) -> HistoryError {
         HistoryError::DoubleInvoke {
             index: at as u64,

@@ -3,6 +3,7 @@
 use super::{History, WORD_NIL, sparse};
 use crate::linear::FastMap;
 use crate::{EventKind, Sym, Value};
+use std::hint::select_unpredictable;
 
 /// The client operations of a history; see [`History::ops`].
 #[derive(Clone, Debug)]
@@ -59,12 +60,13 @@ pub(crate) struct Row {
 
 impl Ops<'_> {
     /// The operation at this place, with its result if it is called `read`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn row(&self, place: u32, read: Sym) -> Option<Row> {
         let &(call, completion) = self.pairs.get(place as usize)?;
         let completion = (completion != u32::MAX).then_some(completion);
         let (f, outcome) = (Sym::from_id(self.history.f[call as usize]), self.outcome(completion));
-        let at = if f == read { completion.unwrap_or(call) } else { call };
+        // Reads and writes come in no order that a processor could foresee.
+        let at = select_unpredictable(f == read, completion.unwrap_or(call), call);
         Some(Row { call, completion, f, outcome, value: self.history.value[at as usize] })
     }
 
@@ -96,7 +98,7 @@ impl Ops<'_> {
             row.outcome = self.outcome(row.completion);
         }
         for row in rows.iter_mut() {
-            let at = if row.f == read { row.completion.unwrap_or(row.call) } else { row.call };
+            let at = select_unpredictable(row.f == read, row.completion.unwrap_or(row.call), row.call);
             row.value = value[at as usize];
         }
         Some(())

@@ -62,10 +62,12 @@ impl Columns<'_> {
     #[inline]
     pub(super) fn try_for_each_row(&self, read: Sym, mut take: impl FnMut(&Row) -> Option<()>) -> Option<()> {
         if self.are_scattered() {
-            let mut rows = Vec::with_capacity(ROWS);
+            // Called from one place only, `take` is compiled into the loop below.
+            let take: &mut dyn FnMut(&Row) -> Option<()> = &mut take;
+            let mut rows = Vec::with_capacity(ROWS.min(self.sources.len()));
             for sources in self.sources.chunks(ROWS) {
                 self.ops.rows(sources, read, &mut rows)?;
-                rows.iter().try_for_each(&mut take)?;
+                rows.iter().try_for_each(&mut *take)?;
             }
             return Some(());
         }

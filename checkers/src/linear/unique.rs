@@ -9,24 +9,15 @@ use super::values::INITIAL;
 use super::zones::{BEFORE_ALL, Window, zones_fit};
 use crate::{Outcome, Sym, Value};
 
-/// All that happened to one value.
+/// The latest invocation and the earliest completion of all reads of a value, or of all its writes.
 #[derive(Clone, Copy)]
 struct Use {
-    /// Of its only write.
-    write: Window,
-    /// The latest invocation and the earliest completion of its reads.
-    reads: Window,
-    writers: u32,
-    readers: u32,
+    window: Window,
+    count: u32,
 }
 
 impl Use {
-    const NONE: Self = Self {
-        write: Window { call: BEFORE_ALL, ret: NEVER },
-        reads: Window { call: BEFORE_ALL, ret: NEVER },
-        writers: 0,
-        readers: 0,
-    };
+    const NONE: Self = Self { window: Window { call: BEFORE_ALL, ret: NEVER }, count: 0 };
 }
 
 /// A decision, and of how many operations; `None` where something else happened than reads and unique writes.
@@ -35,7 +26,8 @@ pub(super) fn decide(columns: &Columns<'_>, read: &str, write: &str) -> Option<(
     // A stored empty text reads like nil in some models, but is another state.
     let empty = crate::history::pack_small(&Value::str(""));
     let mut numbers = Numbers::new(columns.sources.len());
-    let mut uses = vec![Use::NONE; columns.sources.len() / 2 + 8];
+    // Per value: its writes, its reads.
+    let mut uses = vec![[Use::NONE; 2]; columns.sources.len() / 2 + 8];
     let mut ops = 0;
     columns.try_for_each_row(read, |row| {
         let is_read = row.f == read;
@@ -47,24 +39,21 @@ pub(super) fn decide(columns: &Columns<'_>, read: &str, write: &str) -> Option<(
         }
         let number = numbers.of(row.value) as usize;
         if number >= uses.len() {
-            uses.resize(2 * number, Use::NONE);
+            uses.resize(2 * number, [Use::NONE; 2]);
         }
-        let at = &mut uses[number];
+        let Use { window, count } = &mut uses[number][usize::from(is_read)];
         // Places are one more than indexes of events, as in zones.
-        let is_finished = row.outcome == Outcome::Ok;
-        let call = row.call + 1;
-        let ret = row.completion.map_or(NEVER, |ret| if is_finished { ret + 1 } else { NEVER });
-        at.reads.call = at.reads.call.max(if is_read { call } else { BEFORE_ALL });
-        at.reads.ret = at.reads.ret.min(if is_read { ret } else { NEVER });
-        at.readers += u32::from(is_read);
-        at.write.call = if is_read { at.write.call } else { call };
-        at.write.ret = if is_read { at.write.ret } else { ret };
-        at.writers += u32::from(!is_read);
+        window.call = window.call.max(row.call + 1);
+        window.ret = window.ret.min(match row.completion {
+            Some(ret) if row.outcome == Outcome::Ok => ret + 1,
+            _ => NEVER,
+        });
+        *count += 1;
         ops += 1;
-        (at.writers <= 1).then_some(())
+        (is_read | (*count <= 1)).then_some(())
     })?;
     uses.truncate(numbers.next as usize);
-    if uses[INITIAL as usize].writers > 0 {
+    if uses[INITIAL as usize][0].count > 0 {
         return None;
     }
     let fits = zones(&uses).is_some_and(|zones| zones_fit(&zones));
@@ -73,12 +62,14 @@ pub(super) fn decide(columns: &Columns<'_>, read: &str, write: &str) -> Option<(
 }
 
 /// The zones of all values, or `None` when one is impossible in itself.
-fn zones(uses: &[Use]) -> Option<Vec<Window>> {
+fn zones(uses: &[[Use; 2]]) -> Option<Vec<Window>> {
     let mut zones = Vec::with_capacity(uses.len());
-    for (value, &Use { mut write, reads, writers, readers }) in uses.iter().enumerate() {
+    for (value, [writes, reads]) in uses.iter().enumerate() {
+        let (mut write, readers) = (writes.window, reads.count);
+        let reads = reads.window;
         if value == INITIAL as usize {
             write = Window { call: BEFORE_ALL, ret: BEFORE_ALL };
-        } else if writers == 0 || write.ret == NEVER && readers == 0 {
+        } else if writes.count == 0 || write.ret == NEVER && readers == 0 {
             // Never met, read and never written, or written by nobody knows whether, and nobody cares.
             if readers > 0 {
                 return None;

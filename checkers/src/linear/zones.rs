@@ -16,6 +16,7 @@
 
 use super::problem::{Decision, NEVER, sort_nearly_sorted};
 use super::values::{INITIAL, NumberedRegisterOp, RegisterHistory, RegisterOpAt};
+use std::hint::select_unpredictable;
 
 /// The initial value was written before everything else.
 pub(super) const BEFORE_ALL: u32 = 0;
@@ -203,21 +204,20 @@ pub(super) fn zones_fit(zones: &[Window]) -> bool {
 
 /// By a list of all places in the history that zones reach, from the one before `from` on.
 fn dense_zones_fit(zones: &[Window], from: u32, len: usize) -> bool {
-    let place = |at: u32| (at + 1).saturating_sub(from);
+    let place = |at: u32| at.saturating_sub(from - 1);
     // Per place: where the forward zone ends that begins there; then, where the last one ends that began there or before.
-    let mut ends = vec![0; len];
+    // Which way a zone goes, nobody can foresee: no branch here. Backward zones go to a place behind all others.
+    let mut ends = vec![0; len + 1];
     for zone in zones {
-        if zone.ret < zone.call {
-            ends[place(zone.ret) as usize] = place(zone.call);
-        }
+        let at = select_unpredictable(zone.ret < zone.call, place(zone.ret) as usize, len);
+        ends[at] = place(zone.call);
     }
-    let (mut end, mut overlap) = (0, false);
+    let (ends, mut end, mut overlap) = (&mut ends[..len], 0, false);
     for (at, here) in ends.iter_mut().enumerate() {
         overlap |= *here != 0 && (at as u32) < end;
         end = if *here != 0 { *here } else { end };
         *here = end;
     }
-    // No branch in these either: which way a zone goes, nobody can foresee.
     let has_no_room = |zone: &Window| {
         let before = (place(zone.call) as usize).wrapping_sub(1);
         let end = ends.get(before).copied().unwrap_or(0);
