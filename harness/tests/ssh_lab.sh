@@ -3,7 +3,8 @@
 # another one, and a namespace for the controller. Nothing of it touches the network of the host. Needs root.
 #
 # Node i has 10.88.0.i, and 10.89.0.i in a network that the controller has no way into. On each, DIR/root is a folder of its own, DIR/small a
-# file system of SQUALL_LAB_SMALL bytes, DIR/noexec one that runs no programs, and `op` a login that DIR/sudoers makes root by sudo.
+# file system of 1 MB, DIR/noexec one that runs no programs, `op` a login that DIR/sudoers makes root by sudo, and `old` one as root where
+# there is busybox and nothing else.
 #
 #   ssh_lab.sh up DIR            makes it; DIR/hosts.yaml lists the hosts
 #   ssh_lab.sh exec DIR CMD…     runs a command as the controller would
@@ -20,8 +21,8 @@ up() {
     mkdir -p "$dir/root" "$dir/small" "$dir/noexec"
     # The key of `op` is read as `op`.
     chmod 755 "$dir"
-    { cat /etc/passwd; echo "op:x:4242:4242::/tmp:/bin/sh"; } >"$dir/passwd"
-    { cat /etc/shadow; echo "op:*:19000:0:99999:7:::"; } >"$dir/shadow"
+    { cat /etc/passwd; echo "op:x:4242:4242::/tmp:/bin/sh"; echo "old:x:0:0::/:/bin/sh"; } >"$dir/passwd"
+    { cat /etc/shadow; echo "op:*:19000:0:99999:7:::"; echo "old:*:19000:0:99999:7:::"; } >"$dir/shadow"
     echo "op ALL=(ALL) NOPASSWD: ALL" >"$dir/sudoers"
     chmod 600 "$dir/shadow"
     chmod 440 "$dir/sudoers"
@@ -49,12 +50,23 @@ PermitRootLogin prohibit-password
 PasswordAuthentication no
 StrictModes no
 UsePAM no
+Match User old
+    ChrootDirectory /mnt
 EOF
         # `ip netns exec` has made a mount namespace, which ends with its processes.
         ip netns exec "$lab-n$i" bash -c "
             mount --bind '$dir/n$i' '$dir/root'
-            mount -t tmpfs -o size=${SQUALL_LAB_SMALL:-1m} squall '$dir/small'
+            mount -t tmpfs -o size=1m squall '$dir/small'
             mount -t tmpfs -o noexec squall '$dir/noexec'
+            if command -v busybox >/dev/null; then
+                mkdir -p '$dir/old$i'/{bin,proc,dev,tmp}
+                cp \$(command -v busybox) '$dir/old$i/bin/busybox'
+                chroot '$dir/old$i' /bin/busybox --install -s /bin
+                # sshd wants a path to it that nobody else may write.
+                mount --bind '$dir/old$i' /mnt
+                mount --rbind /proc /mnt/proc
+                mount --rbind /dev /mnt/dev
+            fi
             mount --bind '$dir/passwd' /etc/passwd
             mount --bind '$dir/shadow' /etc/shadow
             [ ! -e /etc/sudoers ] || mount --bind '$dir/sudoers' /etc/sudoers

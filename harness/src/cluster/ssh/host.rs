@@ -128,8 +128,8 @@ mod tests {
     fn settings() {
         assert_eq!(setting("ProxyJump=a"), Some(("ProxyJump", "a")));
         assert_eq!(setting("ProxyCommand ssh -W %h:%p b"), Some(("ProxyCommand", "ssh -W %h:%p b")));
-        for wrong in ["ProxyJump", "=a", "A=", "A=b\nB=c", "a b=c", ""] {
-            assert!(wrong == "a b=c" || setting(wrong).is_none(), "{wrong}");
+        for wrong in ["ProxyJump", "=a", "A=", "A=b\nB=c", "ü=c", ""] {
+            assert!(setting(wrong).is_none(), "{wrong}");
         }
     }
 
