@@ -6,9 +6,11 @@
 //! What it does not do: decide anything. [`History::ops`] pairs invocations with completions; models and checkers take
 //! it from there.
 
+mod events;
 mod ops;
 mod word;
 
+pub(crate) use events::EventColumns;
 pub use ops::{Op, Ops, Outcome};
 pub(crate) use ops::{OpsByKey, Row};
 pub(crate) use word::{WORD_NIL, pack_small, small_int};

@@ -7,8 +7,10 @@ use super::online::{Bag, Streamed};
 use super::problem::{Budget, Decided, Decision, InternStepper, Item};
 use super::relaxed::Contradicting;
 use super::texts::KvStepper;
+use super::unique::Whole;
 use super::values::{RegisterHistory, RegisterStepper};
 use super::{EngineChoice, growth, intervals, relaxed, search, unique, wgl, zones};
+use crate::history::EventColumns;
 use crate::model::{
     Container, ContainerOp, Counter, CounterOp, FailMeans, Kv, KvOp, Lock, LockOp, Micro, Model, MultiRegister,
     Powerset, Register, RegisterOp, Set, SetOp, StepLimits, TooMuch, UnorderedQueue,
@@ -25,6 +27,11 @@ pub(crate) trait Engine: Rules {
     /// Decides as `decide` does with [`EngineChoice::Auto`], without looking at one operation at a time, and says how many
     /// operations entered; `None` where that does not work, or something does not fit the model.
     fn decide_columns(&self, _columns: &Columns<'_>, _budget: &Budget) -> Option<(Decided, usize)> {
+        None
+    }
+
+    /// The same of a whole history with one key, without even pairing its events.
+    fn decide_events(&self, _events: &EventColumns<'_>) -> Option<Whole> {
         None
     }
 }
@@ -152,6 +159,10 @@ impl Engine for Register {
         let history = columns.register("read", "write", self.cas)?;
         Some((decide_register(&history, budget, EngineChoice::Auto), history.ops.len()))
     }
+
+    fn decide_events(&self, events: &EventColumns<'_>) -> Option<Whole> {
+        unique::decide_events(events, "read", "write")
+    }
 }
 
 /// Decides a register over numbers.
@@ -205,6 +216,10 @@ impl Engine for Kv {
         }
         let history = columns.register("get", "put", true)?;
         Some((decide_register(&history, budget, EngineChoice::Auto), history.ops.len()))
+    }
+
+    fn decide_events(&self, events: &EventColumns<'_>) -> Option<Whole> {
+        unique::decide_events(events, "get", "put")
     }
 }
 
