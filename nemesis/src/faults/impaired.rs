@@ -18,11 +18,10 @@ use squall_harness::nemesis::PlanContext;
 use std::time::Duration;
 
 /// How all of them are carried out.
-pub(super) const MECHANISM: &str =
-    "local: policy rules send the packets of these links through a TUN interface and a shaper in the router";
+pub(super) const MECHANISM: &str = "policy rules send the packets of these links through a TUN interface and a shaper: local in the router, ssh on the sender";
 
 /// What all of them need.
-pub(super) const NEEDS: &str = "local cluster; /dev/net/tun";
+pub(super) const NEEDS: &str = "/dev/net/tun; ssh: root";
 
 /// Shapes that take turns when a test names none.
 const SHAPES: [&str; 3] = ["one-way", "one", "full"];
