@@ -1,6 +1,7 @@
 //! What all faults of clocks have in common.
 
 use crate::hands::{Ask, At, Seen};
+use crate::select::Who;
 use crate::trial::{Lab, Reading, Readings};
 use anyhow::{Context, bail};
 use rand::RngExt;
@@ -40,6 +41,16 @@ pub(crate) fn read_monotonic(section: &mut Section) -> Result<bool, ConfigError>
     section.get("monotonic", false, "CLOCK_MONOTONIC, too, which programs may take for granted to be steady")
 }
 
+/// What a plan says for a node of the cluster (milliseconds, parts per million); one that came from a file may lack it.
+pub(crate) fn of_node(amounts: &[i64], node: usize) -> i64 {
+    amounts.get(node).copied().unwrap_or(1000)
+}
+
+/// The same for the first node that is hit.
+pub(crate) fn of_first(amounts: &[i64], who: &Who) -> i64 {
+    of_node(amounts, who.nodes().first().copied().unwrap_or(0))
+}
+
 /// Which way a clock goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -68,6 +79,11 @@ impl Direction {
             Self::Either if rng.random() => amount,
             Self::Either => -amount,
         }
+    }
+
+    /// What each of `count` nodes gains at `rate` seconds in a second (parts per million).
+    pub(crate) fn ppm(self, rate: f64, count: usize, rng: &mut ChaCha8Rng) -> Vec<i64> {
+        (0..count).map(|_| self.sign((rate * 1e6).round() as i64, rng)).collect()
     }
 }
 

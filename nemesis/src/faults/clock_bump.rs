@@ -63,13 +63,7 @@ fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Make, Config
 impl ClockBump {
     /// The offset of the first node that is hit (seconds).
     fn first_s(&self) -> f64 {
-        let node = self.who.nodes().first().copied().unwrap_or(0);
-        self.offset_ms(node) as f64 / 1e3
-    }
-
-    /// Of a node; a plan that came from a file may lack it.
-    fn offset_ms(&self, node: usize) -> i64 {
-        self.offsets_ms.get(node).copied().unwrap_or(1000)
+        clocks::of_first(&self.offsets_ms, &self.who) as f64 / 1e3
     }
 }
 
@@ -96,7 +90,9 @@ impl PlannedFault for ClockBump {
     }
 
     fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {
-        clocks::asks(at, hit.nodes(), self.monotonic, |node| ClockShift::Bump { offset_ms: self.offset_ms(node) })
+        clocks::asks(at, hit.nodes(), self.monotonic, |node| ClockShift::Bump {
+            offset_ms: clocks::of_node(&self.offsets_ms, node),
+        })
     }
 
     async fn verify(&self, at: &At<'_>, hit: &Hit, evidence: &[Evidence]) -> anyhow::Result<Seen> {

@@ -67,7 +67,7 @@ fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Make, Config
     Ok(Box::new(move |turn, rng| {
         let rate = rates[turn % rates.len()];
         let who = nodes.pick(rng);
-        let ppm = (0..count).map(|_| direction.sign((rate * 1e6).round() as i64, rng)).collect();
+        let ppm = direction.ppm(rate, count, rng);
         Planned::ClockDrift(ClockDrift { rate: format!("rate {rate}"), who, ppm, monotonic })
     }))
 }
@@ -75,13 +75,7 @@ fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Make, Config
 impl ClockDrift {
     /// The rate of the first node that is hit (seconds gained in a second).
     fn first_rate(&self) -> f64 {
-        let node = self.who.nodes().first().copied().unwrap_or(0);
-        self.ppm(node) as f64 / 1e6
-    }
-
-    /// Of a node; a plan that came from a file may lack it.
-    fn ppm(&self, node: usize) -> i64 {
-        self.ppm.get(node).copied().unwrap_or(1000)
+        clocks::of_first(&self.ppm, &self.who) as f64 / 1e6
     }
 }
 
@@ -108,7 +102,9 @@ impl PlannedFault for ClockDrift {
     }
 
     fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {
-        clocks::asks(at, hit.nodes(), self.monotonic, |node| ClockShift::Drift { ppm: self.ppm(node) })
+        clocks::asks(at, hit.nodes(), self.monotonic, |node| ClockShift::Drift {
+            ppm: clocks::of_node(&self.ppm, node),
+        })
     }
 
     async fn verify(&self, at: &At<'_>, hit: &Hit, evidence: &[Evidence]) -> anyhow::Result<Seen> {

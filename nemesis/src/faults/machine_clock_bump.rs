@@ -1,7 +1,7 @@
 //! The clock of a whole machine jumps, and is right again when the fault is over.
 
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
-use crate::clocks::Jumps;
+use crate::clocks::{self, Jumps};
 use crate::hands::{Ask, At, Seen};
 use crate::machine_clocks::{self, all_ahead};
 use crate::select::{Selector, Who};
@@ -57,18 +57,9 @@ fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Make, Config
 }
 
 impl MachineClockBump {
-    /// Of a node; a plan that came from a file may lack it.
-    fn offset_ms(&self, node: usize) -> i64 {
-        self.offsets_ms.get(node).copied().unwrap_or(1000)
-    }
-
-    fn offset_s(&self, node: usize) -> f64 {
-        self.offset_ms(node) as f64 / 1e3
-    }
-
-    /// Of the first node that is hit.
+    /// The offset of the first node that is hit (seconds).
     fn first_s(&self) -> f64 {
-        self.offset_s(self.who.nodes().first().copied().unwrap_or(0))
+        clocks::of_first(&self.offsets_ms, &self.who) as f64 / 1e3
     }
 }
 
@@ -87,14 +78,18 @@ impl PlannedFault for MachineClockBump {
     }
 
     fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {
-        machine_clocks::asks(at, hit.nodes(), |node| MachineShift::Bump { offset_ms: self.offset_ms(node) })
+        machine_clocks::asks(at, hit.nodes(), |node| MachineShift::Bump {
+            offset_ms: clocks::of_node(&self.offsets_ms, node),
+        })
     }
 
     async fn inject(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Seen> {
         let before = all_ahead(at, hit.nodes()).await?;
         let evidence = at.inject(self.asks(at, hit)).await?;
         let after = all_ahead(at, hit.nodes()).await?;
-        machine_clocks::verify(at, hit.nodes(), &evidence, Some((&before, &after)), |node| self.offset_s(node))
+        machine_clocks::verify(at, hit.nodes(), &evidence, Some((&before, &after)), |node| {
+            clocks::of_node(&self.offsets_ms, node) as f64 / 1e3
+        })
     }
 
     fn holds_to_the_end(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The clock of a whole machine goes too fast or too slow, and is right again when the fault is over.
 
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
-use crate::clocks::Direction;
+use crate::clocks::{self, Direction};
 use crate::hands::{Ask, At, Seen};
 use crate::machine_clocks;
 use crate::select::{Selector, Who};
@@ -63,20 +63,15 @@ fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Make, Config
     Ok(Box::new(move |turn, rng| {
         let rate = rates[turn % rates.len()];
         let who = nodes.pick(rng);
-        let ppm = (0..count).map(|_| direction.sign((rate * 1e6).round() as i64, rng)).collect();
+        let ppm = direction.ppm(rate, count, rng);
         Planned::MachineClockDrift(MachineClockDrift { rate: format!("rate {rate}"), who, ppm })
     }))
 }
 
 impl MachineClockDrift {
-    /// Of a node; a plan that came from a file may lack it.
-    fn ppm(&self, node: usize) -> i64 {
-        self.ppm.get(node).copied().unwrap_or(1000)
-    }
-
     /// Seconds that pass in a second on the first node that is hit.
     fn first_rate(&self) -> f64 {
-        1.0 + self.ppm(self.who.nodes().first().copied().unwrap_or(0)) as f64 / 1e6
+        1.0 + clocks::of_first(&self.ppm, &self.who) as f64 / 1e6
     }
 }
 
@@ -95,7 +90,7 @@ impl PlannedFault for MachineClockDrift {
     }
 
     fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {
-        machine_clocks::asks(at, hit.nodes(), |node| MachineShift::Drift { ppm: self.ppm(node) })
+        machine_clocks::asks(at, hit.nodes(), |node| MachineShift::Drift { ppm: clocks::of_node(&self.ppm, node) })
     }
 
     async fn verify(&self, at: &At<'_>, hit: &Hit, evidence: &[Evidence]) -> anyhow::Result<Seen> {
