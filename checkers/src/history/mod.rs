@@ -10,10 +10,10 @@ mod events;
 mod ops;
 mod word;
 
-pub(crate) use events::EventColumns;
+pub(crate) use events::{EventColumns, Finished, NotOk};
 pub use ops::{Op, Ops, Outcome};
 pub(crate) use ops::{OpsByKey, Row};
-pub(crate) use word::{WORD_NIL, pack_small, small_int};
+pub(crate) use word::{WORD_NIL, pack_small, small_int, small_number};
 
 use crate::linear::FastMap;
 use crate::{Event, EventKind, HistoryError, Sym, Value};

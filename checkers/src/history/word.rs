@@ -3,6 +3,7 @@
 use crate::{Sym, Value};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hint::select_unpredictable;
 
 const TAG_BITS: u32 = 3;
 const TAG_NIL: u64 = 0;
@@ -84,4 +85,33 @@ pub(crate) const WORD_NIL: u64 = TAG_NIL;
 /// The number in a packed value, if it is one that is not negative.
 pub(crate) fn small_int(word: u64) -> Option<u64> {
     (word & ((1 << TAG_BITS) - 1) == TAG_INT && word as i64 >= 0).then_some(word >> TAG_BITS)
+}
+
+/// One more than the number in a packed value if [`small_int`] finds one, 0 of nil, and of everything else more than any of
+/// these; without a jump.
+pub(crate) fn small_number(word: u64) -> u64 {
+    // The tag on top: what is no number is far away then, and negative numbers are above all others.
+    let number = word.rotate_right(TAG_BITS).wrapping_sub(TAG_INT << (u64::BITS - TAG_BITS)).wrapping_add(1);
+    select_unpredictable(word == WORD_NIL, 0, number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_without_a_jump_are_the_same() {
+        let ends = [0, 1, 2, 3, 1 << 31, 1 << 32, (1 << 59) - 1, (1 << 60) - 1];
+        let ints = ends.into_iter().flat_map(|n: i64| [n, -n, -n - 1]).map(Value::Int);
+        let others = [Value::Nil, Value::Bool(false), Value::Bool(true), Value::str(""), Value::str("x")];
+        let words = ints.chain(others).filter_map(|value| pack_small(&value));
+        for word in words.chain([TAG_TABLE, u64::from(u32::MAX) << TAG_BITS | TAG_TABLE]) {
+            let number = small_number(word);
+            match small_int(word) {
+                Some(n) => assert_eq!(number, n + 1, "{word:#x}"),
+                None if word == WORD_NIL => assert_eq!(number, 0),
+                None => assert!(number > 1 << 60, "{word:#x} is {number:#x}"),
+            }
+        }
+    }
 }

@@ -7,9 +7,9 @@ use super::online::{Bag, Streamed};
 use super::problem::{Budget, Decided, Decision, InternStepper, Item};
 use super::relaxed::Contradicting;
 use super::texts::KvStepper;
-use super::unique::Whole;
 use super::values::{RegisterHistory, RegisterStepper};
-use super::{EngineChoice, growth, intervals, relaxed, search, unique, wgl, zones};
+use super::whole::Whole;
+use super::{EngineChoice, growth, intervals, relaxed, search, unique, wgl, whole, zones};
 use crate::history::EventColumns;
 use crate::model::{
     Container, ContainerOp, Counter, CounterOp, FailMeans, Kv, KvOp, Lock, LockOp, Micro, Model, MultiRegister,
@@ -30,7 +30,7 @@ pub(crate) trait Engine: Rules {
         None
     }
 
-    /// The same of a whole history with one key, without even pairing its events.
+    /// The same of a whole history with one key, from its events.
     fn decide_events(&self, _events: &EventColumns<'_>) -> Option<Whole> {
         None
     }
@@ -161,7 +161,7 @@ impl Engine for Register {
     }
 
     fn decide_events(&self, events: &EventColumns<'_>) -> Option<Whole> {
-        unique::decide_events(events, "read", "write")
+        whole::decide(events, "read", "write")
     }
 }
 
@@ -219,7 +219,7 @@ impl Engine for Kv {
     }
 
     fn decide_events(&self, events: &EventColumns<'_>) -> Option<Whole> {
-        unique::decide_events(events, "get", "put")
+        whole::decide(events, "get", "put")
     }
 }
 

@@ -34,6 +34,7 @@ mod texts;
 mod unique;
 mod values;
 mod wgl;
+mod whole;
 mod zones;
 
 use crate::history::OpsByKey;
