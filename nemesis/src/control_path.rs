@@ -1,4 +1,4 @@
-//! Links over which squall itself reaches a node: no fault hits them. Where a node is the jump host of another one, or the controller
+//! Links and machines over which squall itself reaches a node: no fault hits them. Where a node is the jump host of another one, or the controller
 //! runs on a node, only both ends together show it, so the agents' own refusal is not enough.
 
 use crate::faults::{Planned, Scope};
@@ -19,29 +19,59 @@ struct End {
 /// # Errors
 /// With the link, and what to do.
 pub(crate) fn spare(cluster: &Cluster, links: &[(usize, usize)]) -> anyhow::Result<()> {
-    let end = |node: &std::sync::Arc<squall_harness::Node>| End {
-        name: node.name.to_string(),
-        address: node.address,
-        controller: node.control.hello().and_then(|hello| hello.controller),
-    };
-    let ends: Vec<End> = cluster.nodes.iter().map(end).collect();
-    match refusal(&ends, links) {
+    match refusal(&ends(cluster), links) {
         Some(why) => bail!("{why}"),
         None => Ok(()),
     }
 }
 
-/// The same for all links that a plan names, before it begins; those of whoever leads are not known yet.
+/// Refuses to take machines down over which squall reaches another node.
 ///
 /// # Errors
-/// With the link, and what to do.
+/// With the machine, and what to do.
+pub(crate) fn spare_machines(cluster: &Cluster, machines: &[usize]) -> anyhow::Result<()> {
+    match refusal_of_machines(&ends(cluster), machines) {
+        Some(why) => bail!("{why}"),
+        None => Ok(()),
+    }
+}
+
+/// The same for all links and machines that a plan names, before it begins; those of whoever leads are not known yet.
+///
+/// # Errors
+/// With the link or the machine, and what to do.
 pub(crate) fn spare_all<'a>(cluster: &Cluster, faults: impl Iterator<Item = &'a Planned>) -> anyhow::Result<()> {
     for fault in faults {
-        if let Scope::Links(Links::Pairs(pairs)) = fault.fault().scope() {
-            spare(cluster, pairs)?;
+        let fault = fault.fault();
+        match fault.scope() {
+            Scope::Links(Links::Pairs(pairs)) => spare(cluster, pairs)?,
+            scope if fault.takes_machines_down() && !scope.needs_primary() => {
+                spare_machines(cluster, &scope.nodes())?;
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+fn ends(cluster: &Cluster) -> Vec<End> {
+    let end = |node: &std::sync::Arc<squall_harness::Node>| End {
+        name: node.name.to_string(),
+        address: node.address,
+        controller: node.control.hello().and_then(|hello| hello.controller),
+    };
+    cluster.nodes.iter().map(end).collect()
+}
+
+fn refusal_of_machines(ends: &[End], machines: &[usize]) -> Option<String> {
+    machines.iter().find_map(|&gate| {
+        let is_behind = |end: &&End| end.controller == Some(ends[gate].address) && end.name != ends[gate].name;
+        let behind = ends.iter().find(is_behind)?;
+        let (gate, node) = (&ends[gate].name, &behind.name);
+        Some(format!(
+            "squall reaches {node} over {gate}: the control path is never cut; leave {gate} out, or reach {node} another way"
+        ))
+    })
 }
 
 fn refusal(ends: &[End], links: &[(usize, usize)]) -> Option<String> {
@@ -66,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neither_direction_of_the_way_to_a_node() {
+    fn neither_a_direction_nor_a_machine_of_the_way_to_a_node() {
         let end = |i: u8, controller: Option<u8>| End {
             name: format!("n{i}"),
             address: [10, 0, 0, i].into(),
@@ -82,5 +112,8 @@ mod tests {
             );
         }
         assert_eq!(refusal(&ends, &[(0, 2), (2, 0), (1, 2), (2, 1)]), None);
+        let why = refusal_of_machines(&ends, &[2, 0]).unwrap();
+        assert!(why.contains("squall reaches n2 over n1") && why.contains("leave n1 out"), "{why}");
+        assert_eq!(refusal_of_machines(&ends, &[1, 2]), None);
     }
 }

@@ -24,6 +24,10 @@ const DEVICE: &str = "/dev/disk/by-id/virtio-data";
 /// How often each is tried.
 const TRIES: u32 = 3;
 
+/// A shell's read of the device, past all caches.
+pub(crate) const READ: &str =
+    "timeout 5 dd if=/dev/mapper/squall-data iflag=direct of=/dev/null bs=4096 count=1 2>/dev/null";
+
 /// Devices that are impaired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,9 +63,10 @@ impl Devices {
         Ok(move |rng: &mut ChaCha8Rng| Self { select: select.clone(), who: nodes.pick(rng), device: device.clone() })
     }
 
-    /// What must stand before the target starts: its first folder of data is on the device.
-    pub(crate) fn preparations(&self, target: &dyn Target) -> Vec<Fault> {
-        let device = |dir| Fault::Device(Device { dir, device: self.device.clone() });
+    /// What must stand before the target starts: its first folder of data is on the device, with a log of what is written where
+    /// that is wanted.
+    pub(crate) fn preparations(&self, target: &dyn Target, logged: bool) -> Vec<Fault> {
+        let device = |dir| Fault::Device(Device { dir, device: self.device.clone(), logged });
         target.data().into_iter().take(1).map(device).collect()
     }
 
@@ -109,6 +114,29 @@ fn reading(printed: &Output) -> anyhow::Result<Reading> {
     }
     anyhow::ensure!(reading.numbers.len() == 4, "dd said nothing: {}", printed.stderr);
     Ok(reading)
+}
+
+/// Runs a shell script on the first of these nodes, in which `$data` is where the target has its data, and looks which of two files
+/// are there then and not empty. Numbers: 1 or 0 each.
+///
+/// # Errors
+/// When nothing could be looked at.
+pub(crate) async fn files(
+    lab: &Lab<'_>,
+    nodes: &[usize],
+    script: &str,
+    names: [&'static str; 2],
+) -> anyhow::Result<Reading> {
+    let node = *nodes.first().context("no node is hit")?;
+    let dir = lab.target.data().into_iter().next().context("this target keeps nothing on disks")?;
+    let looks = names.map(|name| format!("[ -s $data/{name} ] && echo {name}")).join("; ");
+    let printed = lab.shell(node, &format!("data={dir}; {script}; {looks}; echo end")).await?;
+    let lines: Vec<&str> = printed.stdout.lines().collect();
+    anyhow::ensure!(lines.last() == Some(&"end"), "the shell said: {}", printed.stderr.trim());
+    let numbers = names.map(|name| f64::from(u8::from(lines.contains(&name)))).to_vec();
+    let there = &lines[..lines.len() - 1];
+    let words = if there.is_empty() { "no files".to_owned() } else { format!("files: {}", there.join(" ")) };
+    Ok(Reading { words, numbers })
 }
 
 /// Whether both could be done.

@@ -8,7 +8,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-use squall_agent::disk::{Directories, DiskOp, Impairment, Rule, When};
+use squall_agent::disk::{Directories, DiskOp, Impairment, Lose, Rule, When};
 use squall_agent::faults::Fault;
 use squall_agent::faults::disk::Disk;
 use squall_agent::faults::disk_rule::DiskRule;
@@ -20,6 +20,33 @@ use squall_harness::{Node, Target};
 /// The disks that must be mounted before the target starts.
 pub(crate) fn preparations(target: &dyn Target, directories: Option<Directories>) -> Vec<Fault> {
     target.data().into_iter().map(|dir| Fault::Disk(Disk { dir, directories })).collect()
+}
+
+/// Reads the key `lose`: what power cuts take, one after the other.
+pub(crate) fn read_ways_to_lose(section: &mut Section) -> Result<Vec<Lose>, ConfigError> {
+    let known = Lose::ALL.map(|(name, ..)| name);
+    let doc = Lose::ALL.map(|(name, _, what)| format!("{name}: {what}")).join("; ");
+    let names = section.get(
+        "lose",
+        vec!["all".to_owned(), "subset".to_owned()],
+        &format!("one, or a list to take turns: {doc}"),
+    )?;
+    let mut ways = Vec::new();
+    for name in names {
+        match Lose::ALL.into_iter().find(|(known, ..)| *known == name) {
+            Some((_, way, _)) => ways.push(way),
+            None => return Err(section.error(unknown("way to lose", &name, known))),
+        }
+    }
+    if ways.is_empty() {
+        return Err(section.error("`lose` is empty: name at least one way"));
+    }
+    Ok(ways)
+}
+
+/// What a way to lose is called.
+pub(crate) fn name_of_way(lose: Lose) -> &'static str {
+    Lose::ALL.iter().find(|(_, way, _)| *way == lose).map_or("", |(name, ..)| *name)
 }
 
 /// A rule on the disks of some nodes.

@@ -4,11 +4,12 @@ use crate::faults::Planned;
 use anyhow::{Context, bail};
 use futures::future::{join_all, try_join_all};
 use squall_agent::faults::Fault;
-use squall_agent::protocol::{Evidence, ProcessState, Reply, Request};
+use squall_agent::protocol::{Evidence, LedgerEntry, ProcessState, Reply, Request};
 use squall_harness::cluster::{Control, Network};
 use squall_harness::{Cluster, Node, Target};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// A port on which nothing listens: the refusal is the answer that we want to see.
@@ -85,6 +86,14 @@ pub(crate) struct At<'a> {
     pub(crate) target: &'a dyn Target,
     /// When the agents undo it by themselves.
     pub(crate) lease: Duration,
+    /// What nodes, by number, had in their ledgers before their disks were put back.
+    pub(crate) ledgers: Mutex<BTreeMap<usize, Vec<LedgerEntry>>>,
+}
+
+impl<'a> At<'a> {
+    pub(crate) fn new(id: &'a str, cluster: &'a Cluster, target: &'a dyn Target, lease: Duration) -> Self {
+        Self { id, cluster, target, lease, ledgers: Mutex::default() }
+    }
 }
 
 impl At<'_> {
@@ -219,6 +228,9 @@ pub(crate) async fn prepare<'a>(
     cluster: &Cluster,
     target: &dyn Target,
 ) -> anyhow::Result<()> {
+    for fault in faults.clone() {
+        fault.fault().check_cluster(cluster)?;
+    }
     for node in &cluster.nodes {
         let mut wanted: Vec<Fault> = Vec::new();
         for fault in faults.clone().flat_map(|fault| fault.fault().preparations(target, node)) {
@@ -226,7 +238,17 @@ pub(crate) async fn prepare<'a>(
                 wanted.push(fault);
             }
         }
-        // A disk of ours stands on a device, not below it.
+        let unmounts = faults.clone().find(|fault| fault.fault().unmounts());
+        if let (Some(fault), true) = (unmounts, wanted.iter().any(|fault| matches!(fault, Fault::Disk(_)))) {
+            bail!(
+                "`{}` unmounts the file system under the target's data, and other faults of this test put one of ours over it: leave \
+                 out either the faults of devices or those of disks (`power-cut`, `disk-error`, …)",
+                fault.fault().kind().doc.name
+            );
+        }
+        // A disk of ours stands on a device, not below it. One with a log will do for all.
+        let logged = wanted.iter().any(|fault| matches!(fault, Fault::Device(device) if device.logged));
+        wanted.retain(|fault| !matches!(fault, Fault::Device(device) if logged && !device.logged));
         wanted.sort_by_key(|fault| !matches!(fault, Fault::Device(_)));
         for (n, fault) in wanted.into_iter().enumerate() {
             // Without a lease of its own: it stands as long as the session.

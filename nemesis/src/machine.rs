@@ -1,5 +1,6 @@
 //! What faults that take a whole machine down share: who may be taken down, how it is seen, how it comes back.
 
+use crate::control_path;
 use crate::hands::{Ask, At, Seen};
 use crate::select::{Selector, Who};
 use crate::trial::{Lab, Reading, Readings};
@@ -103,6 +104,10 @@ macro_rules! machines {
                 $crate::claims::Harm::Crash
             }
 
+            fn takes_machines_down(&self) -> bool {
+                true
+            }
+
             fn asks(&self, at: &$crate::hands::At<'_>, hit: &$crate::faults::Hit) -> Vec<$crate::hands::Ask> {
                 $crate::machine::asks(at, hit.nodes(), $orderly)
             }
@@ -132,7 +137,7 @@ macro_rules! machines {
             }
 
             fn expected(&self) -> String {
-                "the machine is up, then silent, then up for a shorter time than before".to_owned()
+                "the machine is up, then silent, then up in another boot".to_owned()
             }
 
             fn judge(&self, readings: &$crate::trial::Readings) -> Result<(), String> {
@@ -172,6 +177,7 @@ fn boot_of(node: &Node) -> String {
 /// # Errors
 /// When one of them still answers.
 pub(crate) async fn take_down(at: &At<'_>, nodes: &[usize], orderly: bool) -> anyhow::Result<Seen> {
+    control_path::spare_machines(at.cluster, nodes)?;
     let begun = Instant::now();
     match &at.cluster.power {
         Some(power) if !orderly => {
@@ -215,9 +221,29 @@ async fn silent(node: &Node) -> anyhow::Result<()> {
 /// # Errors
 /// When one of them does not come back, or comes back in the same boot.
 pub(crate) async fn bring_up(at: &At<'_>, nodes: &[usize], orderly: bool) -> anyhow::Result<Seen> {
-    if let Some(power) = at.cluster.power.as_ref().filter(|_| !orderly) {
+    if orderly || at.cluster.power.is_none() {
+        let seen = wait_for_boots(at, nodes).await?;
+        at.heal(asks(at, nodes, orderly), false).await?;
+        at.start(nodes).await?;
+        return Ok(seen);
+    }
+    let seen = boot(at, nodes).await?;
+    at.start(nodes).await?;
+    Ok(seen)
+}
+
+/// Gives machines their power, where somebody can from outside, and waits until they have booted.
+///
+/// # Errors
+/// When one of them does not come back, or comes back in the same boot.
+pub(crate) async fn boot(at: &At<'_>, nodes: &[usize]) -> anyhow::Result<Seen> {
+    if let Some(power) = &at.cluster.power {
         try_join_all(nodes.iter().map(|&node| power.on(node))).await?;
     }
+    wait_for_boots(at, nodes).await
+}
+
+async fn wait_for_boots(at: &At<'_>, nodes: &[usize]) -> anyhow::Result<Seen> {
     let boots = try_join_all(nodes.iter().map(|&node| async move {
         let node = at.node(node);
         // Whatever is asked, the answer comes after the boot.
@@ -225,10 +251,6 @@ pub(crate) async fn bring_up(at: &At<'_>, nodes: &[usize], orderly: bool) -> any
         node.control.last_boot().with_context(|| format!("{} never went down", node.name))
     }))
     .await?;
-    if at.cluster.power.is_none() || orderly {
-        at.heal(asks(at, nodes, orderly), false).await?;
-    }
-    at.start(nodes).await?;
     let words = nodes.iter().zip(&boots).map(|(&node, boot)| {
         let short = |id: &str| id.chars().take(8).collect::<String>();
         format!(
@@ -244,7 +266,7 @@ pub(crate) async fn bring_up(at: &At<'_>, nodes: &[usize], orderly: bool) -> any
     Ok(seen)
 }
 
-/// Whether the first of these machines answers, and how long it has been up (seconds).
+/// Whether the first of these machines answers, and in which boot: 1 or 0, and the beginning of the boot's id.
 ///
 /// # Errors
 /// When it answers and cannot be asked.
@@ -255,12 +277,13 @@ pub(crate) async fn gauge(lab: &Lab<'_>, nodes: &[usize]) -> anyhow::Result<Read
     if is_silent {
         return Ok(Reading { words: "silent".to_owned(), numbers: vec![0.0, 0.0] });
     }
-    let printed = lab.shell(node, "cut -d. -f1 /proc/uptime").await?;
-    let uptime: f64 = printed.stdout.trim().parse().context("no uptime")?;
-    Ok(Reading { words: format!("up for {uptime} s"), numbers: vec![1.0, uptime] })
+    let printed = lab.shell(node, "cut -c 1-8 /proc/sys/kernel/random/boot_id; cut -d. -f1 /proc/uptime").await?.stdout;
+    let (boot, uptime) = printed.trim().split_once('\n').context("no boot id, or no uptime")?;
+    let number = u32::from_str_radix(boot, 16).with_context(|| format!("`{boot}` is no boot id"))?;
+    Ok(Reading { words: format!("boot {boot}, up for {uptime} s"), numbers: vec![1.0, f64::from(number)] })
 }
 
-/// Whether the machine was up, silent, and up again for a shorter time.
+/// Whether the machine was up, silent, and up again in another boot.
 ///
 /// # Errors
 /// What it was instead.
@@ -272,5 +295,5 @@ pub(crate) fn judge(readings: &Readings) -> Result<(), String> {
     if during[0] != 0.0 {
         return Err("the machine answered during the fault".to_owned());
     }
-    if after[1] < before[1] + 1.0 { Ok(()) } else { Err("the machine has not booted".to_owned()) }
+    if after[1] != before[1] { Ok(()) } else { Err("the machine has not booted".to_owned()) }
 }

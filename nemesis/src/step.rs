@@ -63,12 +63,8 @@ impl StepWorker<'_> {
 
     /// Where its fault is carried out.
     pub(crate) fn at(&self) -> At<'_> {
-        At {
-            id: &self.step.id,
-            cluster: &self.context.cluster,
-            target: &*self.context.target,
-            lease: Duration::from_millis(self.step.for_ms) + LEASE_SPARE,
-        }
+        let lease = Duration::from_millis(self.step.for_ms) + LEASE_SPARE;
+        At::new(&self.step.id, &self.context.cluster, &*self.context.target, lease)
     }
 
     /// The whole step. `begun`: of a step that waits for an event, which occurrence of it, and where they are announced.

@@ -173,8 +173,16 @@ impl Lab<'_> {
     /// by in half a second, or longer while no fault is in force and they have not grown enough. The numbers are the latter,
     /// a node each.
     pub(crate) async fn pulse(&self, nodes: &[usize]) -> anyhow::Result<Reading> {
+        self.pulse_within(nodes, if self.in_force { 1 } else { PULSE_LOOKS_MAX }).await
+    }
+
+    /// The same of nodes whose targets should live whatever is in force.
+    pub(crate) async fn pulse_of_living(&self, nodes: &[usize]) -> anyhow::Result<Reading> {
+        self.pulse_within(nodes, PULSE_LOOKS_MAX).await
+    }
+
+    async fn pulse_within(&self, nodes: &[usize], looks: u32) -> anyhow::Result<Reading> {
         let mut reading = Reading::default();
-        let looks = if self.in_force { 1 } else { PULSE_LOOKS_MAX };
         for &node in nodes {
             let (pid, log) = (self.pid(node).await?, self.target.logs().concat());
             let script = format!(
@@ -236,7 +244,7 @@ pub(crate) async fn run(
     let primaries: Vec<usize> =
         leader.iter().filter_map(|leader| names.iter().position(|name| name == leader)).collect();
     let hit = fault.scope().resolve(&primaries, &[], names.len());
-    let (mut lab, at) = (Lab { cluster, target, in_force: false }, At { id: "1-trial", cluster, target, lease: LEASE });
+    let (mut lab, at) = (Lab { cluster, target, in_force: false }, At::new("1-trial", cluster, target, LEASE));
     let mut trial = Trial {
         fault: kind.doc.name.to_owned(),
         keys: keys_text,

@@ -48,6 +48,8 @@ fn test_files_with_mistakes() {
         (format!("{GOOD}nemesis: [ {{ machine-clock-drift: {{}} }} ]\n"), "t.yaml:7", "or `clock-drift`, whose clock"),
         (format!("{GOOD}nemesis: [ {{ device-delay: {{}} }} ]\n"), "t.yaml:7", "or `disk-slow`, whose disk"),
         (format!("{GOOD}nemesis: [ {{ device-error: {{}} }} ]\n"), "t.yaml:7", "or `disk-error`, whose disk"),
+        (format!("{GOOD}nemesis: [ {{ device-power-cut: {{}} }} ]\n"), "t.yaml:7", "or `power-cut`, whose disk"),
+        (format!("{GOOD}nemesis: [ {{ machine-rollback: {{}} }} ]\n"), "t.yaml:7", "use provider `vagrant`"),
         (replace("target: noop\n", ""), "t.yaml", "needs a key `target`"),
         (replace("target: noop", "target: etcd"), "t.yaml", "has no client for workload `noop`"),
         (format!("{GOOD}target: etcd\n"), "t.yaml:7", "target"),

@@ -76,6 +76,12 @@ pub trait Power: Send + Sync {
     async fn off(&self, node: usize) -> anyhow::Result<()>;
     /// Gives it power again; it boots by itself. One that is on is fine.
     async fn on(&self, node: usize) -> anyhow::Result<()>;
+    /// Keeps what is on the disks of a node that runs, in place of what was kept of them before. It may stand still meanwhile.
+    async fn keep_disks(&self, node: usize) -> anyhow::Result<()>;
+    /// Puts what was kept back on the disks of a node that is off, and keeps it no longer.
+    async fn put_disks_back(&self, node: usize) -> anyhow::Result<()>;
+    /// Keeps nothing any more; when nothing is kept, that is fine.
+    async fn keep_nothing(&self, node: usize) -> anyhow::Result<()>;
 }
 
 /// Who drops packets for a partition.

@@ -130,6 +130,12 @@ pub enum Request {
     HealAll,
     /// What is in the ledger now. Answer: [`Reply::Ledger`].
     Ledger,
+    /// The machine's disks were put back to an earlier time, and the ledger with them: make it what it was last. What is not in it
+    /// is undone, and what a boot does not end is in force again. Answer: [`Reply::Ledger`] (what is in it now).
+    RollForward {
+        /// What was in it last.
+        ledger: Vec<LedgerEntry>,
+    },
     /// What this node can do. Answer: [`Reply::Doctor`].
     Doctor,
     /// Stop all named processes, undo all faults, end watchdog and agent. Answer: [`Reply::Done`].

@@ -62,7 +62,7 @@ impl PlannedFault for DeviceDelay {
     }
 
     fn preparations(&self, target: &dyn Target, _: &Node) -> Vec<Fault> {
-        self.devices.preparations(target)
+        self.devices.preparations(target, false)
     }
 
     fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {

@@ -56,8 +56,12 @@ impl PlannedFault for DeviceError {
         Harm::Crash
     }
 
+    fn unmounts(&self) -> bool {
+        true
+    }
+
     fn preparations(&self, target: &dyn Target, _: &Node) -> Vec<Fault> {
-        self.0.preparations(target)
+        self.0.preparations(target, false)
     }
 
     fn asks(&self, at: &At<'_>, hit: &Hit) -> Vec<Ask> {

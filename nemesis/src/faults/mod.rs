@@ -17,6 +17,9 @@ pub mod damage;
 pub mod delay;
 pub mod device_delay;
 pub mod device_error;
+pub mod device_flaky;
+pub mod device_forget;
+pub mod device_power_cut;
 pub mod disk_error;
 pub mod disk_full;
 pub mod disk_hang;
@@ -33,6 +36,7 @@ pub mod kill_in_startup;
 pub mod loss;
 pub mod machine_clock_bump;
 pub mod machine_clock_drift;
+pub mod machine_rollback;
 pub mod memory_limit;
 pub mod misdirect;
 pub mod oom_kill;
@@ -68,7 +72,7 @@ use squall_agent::protocol::Evidence;
 use squall_harness::config::{ConfigError, Section};
 use squall_harness::nemesis::{FaultDoc, PlanContext};
 use squall_harness::target::Change;
-use squall_harness::{Node, Target};
+use squall_harness::{Cluster, Node, Target};
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $variant:ident($module:ident),)*) => {
@@ -134,6 +138,12 @@ faults! {
     DeviceDelay(device_delay),
     /// The device under the data fails.
     DeviceError(device_error),
+    /// The device under the data fails by turns.
+    DeviceFlaky(device_flaky),
+    /// The device under the data forgets what is written.
+    DeviceForget(device_forget),
+    /// The device under the data loses its power.
+    DevicePowerCut(device_power_cut),
     /// Operations on files fail.
     DiskError(disk_error),
     /// Operations on files take longer.
@@ -168,6 +178,8 @@ faults! {
     PowerOff(power_off),
     /// Machines are rebooted.
     Reboot(reboot),
+    /// Machines' disks are what they were a while ago.
+    MachineRollback(machine_rollback),
     /// Leadership is handed over.
     TransferLeader(transfer_leader),
     /// A member leaves, and joins again when the step ends.
@@ -320,6 +332,16 @@ pub(crate) trait PlannedFault: Send + Sync {
         false
     }
 
+    /// Whether nothing on the nodes that it hits can be reached meanwhile.
+    fn takes_machines_down(&self) -> bool {
+        false
+    }
+
+    /// Whether it unmounts the file system of a target's data, over which nothing may be mounted then.
+    fn unmounts(&self) -> bool {
+        false
+    }
+
     /// Checks what no type can say, of a plan that came from a file.
     ///
     /// # Errors
@@ -331,6 +353,15 @@ pub(crate) trait PlannedFault: Send + Sync {
     /// What it does to the nodes that it hits, against which targets make claims.
     fn harm(&self) -> Harm {
         Harm::None
+    }
+
+    /// Whether the provider of the cluster can do what it takes.
+    ///
+    /// # Errors
+    /// What it cannot do, and who can.
+    fn check_cluster(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        let _ = cluster;
+        Ok(())
     }
 
     /// What must stand on `node` before the target starts there: faults of the agent that are preparations. Those of all

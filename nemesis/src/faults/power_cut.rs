@@ -48,23 +48,7 @@ pub struct PowerCut {
 
 fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Make, ConfigError> {
     let nodes = Selector::read(section, context, "one")?;
-    let known = Lose::ALL.map(|(name, ..)| name);
-    let doc = Lose::ALL.map(|(name, _, what)| format!("{name}: {what}")).join("; ");
-    let names = section.get(
-        "lose",
-        vec!["all".to_owned(), "subset".to_owned()],
-        &format!("one, or a list to take turns: {doc}"),
-    )?;
-    let mut ways = Vec::new();
-    for name in names {
-        match Lose::ALL.into_iter().find(|(known, ..)| *known == name) {
-            Some((_, way, _)) => ways.push(way),
-            None => return Err(section.error(unknown("way to lose", &name, known))),
-        }
-    }
-    if ways.is_empty() {
-        return Err(section.error("`lose` is empty: name at least one way"));
-    }
+    let ways = disk::read_ways_to_lose(section)?;
     let journal = section.get(
         "directories",
         "strict".to_owned(),
@@ -90,7 +74,7 @@ impl PlannedFault for PowerCut {
     }
 
     fn detail(&self) -> &str {
-        Lose::ALL.iter().find(|(_, way, _)| *way == self.lose).map_or(self.select.as_str(), |(name, ..)| *name)
+        disk::name_of_way(self.lose)
     }
 
     fn scope(&self) -> Scope<'_> {

@@ -103,7 +103,7 @@ impl PlannedFault for Rollback {
     async fn inject(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Seen> {
         let id = Self::then(at);
         let back = Duration::from_millis(self.back_ms);
-        let then = At { id: &id, cluster: at.cluster, target: at.target, lease: at.lease + back };
+        let then = At::new(&id, at.cluster, at.target, at.lease + back);
         Seen::verified(&then.inject(Self::snapshots(&then, hit)).await?)?;
         at.start(hit.nodes()).await?;
         tokio::time::sleep(back).await;

@@ -120,7 +120,7 @@ impl PlannedFault for RollingRestart {
 
     async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {
         let starts = lab.starts(hit.nodes()).await?;
-        let pulse = lab.pulse(hit.nodes()).await?;
+        let pulse = lab.pulse_of_living(hit.nodes()).await?;
         let mut reading = Reading { words: format!("started {starts:?} times; {}", pulse.words), numbers: starts };
         reading.numbers.push(pulse.numbers.iter().copied().fold(f64::INFINITY, f64::min));
         Ok(reading)

@@ -155,7 +155,7 @@ impl PlannedFault for SwapDisks {
     async fn inject(&self, at: &At<'_>, hit: &Hit) -> anyhow::Result<Seen> {
         let &[a, b] = hit.nodes() else { bail!("one of the two nodes is down already") };
         let id = format!("{}.then", at.id);
-        let then = At { id: &id, cluster: at.cluster, target: at.target, lease: at.lease };
+        let then = At::new(&id, at.cluster, at.target, at.lease);
         Seen::verified(&then.inject(Self::snapshots(&then, hit)).await?)?;
         let (a, b, of, to) = (at.node(a), at.node(b), format!("{id}.1"), Self::other(at));
         let (from_a, from_b) = futures::future::try_join(take(a, &of), take(b, &of)).await?;

@@ -1,5 +1,5 @@
 //! A block device of its own under a target's data, by way of the kernel's device mapper: does no harm by itself, and can be made
-//! slow or broken.
+//! slow or broken, or lose its power.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,9 @@ pub struct Device {
     pub dir: String,
     /// `/dev/disk/by-id/virtio-data`.
     pub device: String,
+    /// Whether what is written is logged, as a cut of its power takes.
+    #[serde(default)]
+    pub logged: bool,
 }
 
 #[cfg(target_os = "linux")]
@@ -33,7 +36,7 @@ mod effect {
         }
 
         fn inject(&self, at: &At<'_>) -> Result<Evidence, AgentError> {
-            device::attach(at.state, &self.dir, &self.device)?;
+            device::attach(at.state, &self.dir, &self.device, self.logged)?;
             self.measure(at)
         }
 

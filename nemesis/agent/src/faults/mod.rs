@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod crash_loop;
 pub mod damage;
 pub mod device;
+pub mod device_cut;
 pub mod device_rule;
 pub mod disk;
 pub mod disk_rule;
@@ -69,8 +70,10 @@ faults! {
     DiskRule(disk_rule::DiskRule),
     /// A directory is on a block device of its own.
     Device(device::Device),
-    /// That device is slow, or broken.
+    /// That device is slow, broken, or forgets.
     DeviceRule(device_rule::DeviceRule),
+    /// That device loses its power.
+    DeviceCut(device_cut::DeviceCut),
     /// A process is killed and what it had not synced is lost.
     PowerCut(power_cut::PowerCut),
     /// A file at rest is damaged.

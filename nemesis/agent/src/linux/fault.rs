@@ -83,6 +83,28 @@ pub(crate) fn after_boot(state: &State, again: bool) -> Result<(), AgentError> {
     Ok(())
 }
 
+/// Makes the ledger what it was `last`, after the machine's disks were put back to an earlier time: what is not in it is undone, and
+/// what a boot does not end is in force again.
+///
+/// # Errors
+/// With the fault that could not be undone, or put in force.
+pub(crate) fn roll_forward(state: &State, mut last: Vec<LedgerEntry>) -> Result<(), AgentError> {
+    for entry in ledger::all(state) {
+        if !last.iter().any(|wanted| wanted.id == entry.id) {
+            heal(state, &entry.id)?;
+        }
+    }
+    // What others stand on first.
+    last.sort_by_key(|entry| !entry.fault.effect().is_standing());
+    for LedgerEntry { id, fault, .. } in last {
+        if ledger::get(state, &id).is_none() && fault.effect().comes_back_after_reboot() {
+            watchdog::ensure(state)?;
+            inject(state, &id, &fault, 0)?;
+        }
+    }
+    Ok(())
+}
+
 /// Which entries of the ledger are meant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {

@@ -106,6 +106,11 @@ fn answer(state: &State, request: Request, payload: &[u8]) -> Answer {
             plain(Reply::Ledger(fault::heal_all(state, fault::Which::Faults)?))
         }
         Request::Ledger => plain(Reply::Ledger(ledger::all(state))),
+        Request::RollForward { ledger: last } => {
+            let _lock = locked()?;
+            fault::roll_forward(state, last)?;
+            plain(Reply::Ledger(ledger::all(state)))
+        }
         Request::Doctor => plain(Reply::Doctor(doctor::doctor())),
         Request::Shutdown => {
             let _lock = locked()?;

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// What becomes of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Lost,
     Kept,
     /// Of a write, these of its sectors survive: at least one, not all.
@@ -46,20 +46,26 @@ fn tear(count: usize, rng: &mut ChaCha8Rng) -> Fate {
 }
 
 /// The fate of each of a file's unsynced changes, oldest first.
-pub(super) fn fates(lose: Lose, changes: &[&Change], rng: &mut ChaCha8Rng) -> Vec<Fate> {
-    let toss = |rng: &mut ChaCha8Rng| if rng.random() { Fate::Kept } else { Fate::Lost };
+pub(super) fn fates_of(lose: Lose, changes: &[&Change], rng: &mut ChaCha8Rng) -> Vec<Fate> {
     let counts: Vec<usize> = changes.iter().map(|change| sector_count(change)).collect();
+    fates(lose, &counts, rng)
+}
+
+/// The fate of each of the writes that are not durable, oldest first, by how many sectors they have.
+pub(crate) fn fates(lose: Lose, counts: &[usize], rng: &mut ChaCha8Rng) -> Vec<Fate> {
+    let toss = |rng: &mut ChaCha8Rng| if rng.random() { Fate::Kept } else { Fate::Lost };
+    let len = counts.len();
     match lose {
-        Lose::All => vec![Fate::Lost; changes.len()],
-        Lose::Subset => changes.iter().map(|_| toss(rng)).collect(),
+        Lose::All => vec![Fate::Lost; len],
+        Lose::Subset => counts.iter().map(|_| toss(rng)).collect(),
         Lose::Torn => {
-            let candidates: Vec<usize> = (0..changes.len()).filter(|&n| counts[n] > 1).collect();
+            let candidates: Vec<usize> = (0..len).filter(|&n| counts[n] > 1).collect();
             let torn = match candidates.as_slice() {
                 [] => None,
                 some => Some(some[rng.random_range(0..some.len())]),
             };
-            let kept = torn.unwrap_or_else(|| rng.random_range(0..=changes.len()));
-            (0..changes.len())
+            let kept = torn.unwrap_or_else(|| rng.random_range(0..=len));
+            (0..len)
                 .map(|n| match n {
                     n if n < kept => Fate::Kept,
                     n if Some(n) == torn => tear(counts[n], rng),
@@ -67,7 +73,7 @@ pub(super) fn fates(lose: Lose, changes: &[&Change], rng: &mut ChaCha8Rng) -> Ve
                 })
                 .collect()
         }
-        Lose::Sequence => match changes.len() {
+        Lose::Sequence => match len {
             0 => Vec::new(),
             1 if counts[0] > 1 => vec![tear(counts[0], rng)],
             1 => vec![toss(rng)],
@@ -142,7 +148,7 @@ mod tests {
 
     fn decide(lose: Lose, lens: &[usize], seed: u64) -> Vec<Fate> {
         let changes = writes(lens);
-        fates(lose, &changes.iter().collect::<Vec<_>>(), &mut ChaCha8Rng::seed_from_u64(seed))
+        fates_of(lose, &changes.iter().collect::<Vec<_>>(), &mut ChaCha8Rng::seed_from_u64(seed))
     }
 
     #[test]

@@ -31,3 +31,4 @@ mod volume_tests;
 
 pub(crate) use client::{HELPER, ask, end, is_mounted, start};
 pub(crate) use daemon::{Ask, Said, serve};
+pub(crate) use loss::{Fate, fates};

@@ -3,7 +3,7 @@
 use super::below::{self, Attr};
 use super::data::{Change, carry_out};
 use super::file::FileNode;
-use super::loss::{Fate, bytes_lost, fates, survivors};
+use super::loss::{Fate, bytes_lost, fates_of, survivors};
 use super::tree::{Entry, Ino, Name, NameChange, Node, Tree};
 use crate::disk::{Directories, Lose, Lost};
 use nix::errno::Errno;
@@ -305,7 +305,7 @@ fn cut_file(file: &FileNode, lose: Lose, rng: &mut ChaCha8Rng, lost: &mut Lost) 
     let len = below.metadata().map_err(|e| below::errno(&e))?.len();
     let state = file.state();
     let changes: Vec<&Change> = state.data.pending().map(|pending| &pending.change).collect();
-    let fates = fates(lose, &changes, rng);
+    let fates = fates_of(lose, &changes, rng);
     let left = survivors(&changes, &fates, len, rng);
     carry_out(&below, &left).map_err(|e| below::errno(&e))?;
     let (mut writes, mut torn, mut bytes) = (0, 0, 0);
