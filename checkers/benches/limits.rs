@@ -3,7 +3,7 @@
 //! Each row says how long the check took, the most memory the process held while it ran (less what it held before), and
 //! the verdict. Whatever is not decided must say `unknown` within the limits.
 
-use squall_checkers::synth::Load;
+use squall_checkers::synth::{Load, Values};
 use squall_checkers::{CheckOptions, Event, EventKind, History, ModelKind, Value, linear};
 use std::time::{Duration, Instant};
 
@@ -99,10 +99,12 @@ fn unseen_takes() -> History {
     script.history
 }
 
-/// A simulated bounded queue for each of 100 keys: none can be decided without a search, and they share one deadline.
+/// A simulated bounded queue for each of 100 keys. Values come again, so nobody knows who took what: none can be decided
+/// without a search in the dark, and they share one deadline.
 fn bounded_queues() -> History {
-    Load { ops: 1_000_000, keys: 100, clients: 20, unfinished: 0.01, ..Load::new(ModelKind::Queue(Some(100))) }
-        .history()
+    let load =
+        Load { ops: 1_000_000, keys: 100, clients: 20, unfinished: 0.01, ..Load::new(ModelKind::Queue(Some(100))) };
+    Load { values: Values::Distinct(1000), ..load }.history()
 }
 
 fn peak_kib() -> u64 {

@@ -9,10 +9,10 @@ use super::relaxed::Contradicting;
 use super::texts::KvStepper;
 use super::values::{RegisterHistory, RegisterStepper};
 use super::whole::Whole;
-use super::{EngineChoice, growth, intervals, relaxed, search, unique, wgl, whole, zones};
+use super::{EngineChoice, bounded, growth, intervals, relaxed, search, unique, wgl, whole, zones};
 use crate::history::EventColumns;
 use crate::model::{
-    Container, ContainerOp, Counter, CounterOp, FailMeans, Kv, KvOp, Lock, LockOp, Micro, Model, MultiRegister,
+    Container, ContainerOp, Counter, CounterOp, FailMeans, Kv, KvOp, Lock, LockOp, Micro, Model, MultiRegister, Order,
     Powerset, Register, RegisterOp, Set, SetOp, StepLimits, TooMuch, UnorderedQueue,
 };
 use crate::{HistoryError, Op, Value};
@@ -48,11 +48,16 @@ impl Engine for MultiRegister {
 
 impl Engine for Container {
     fn decide(&self, items: &[Item<ContainerOp>], budget: &Budget, choice: EngineChoice) -> Decided {
-        let without_search = || match self.capacity {
-            None => intervals::container(items, Some(self.order)),
-            Some(_) => None,
-        };
-        decide_first(self, items, budget, choice, || decided_by_intervals(without_search()))
+        let without_capacity = |items: &_| decided_by_intervals(intervals::container(items, Some(self.order)));
+        decide_first(self, items, budget, choice, || match (self.capacity, self.order) {
+            (None, _) => without_capacity(items),
+            (Some(_), order) => {
+                // What no capacity would save.
+                let put: Vec<_> = items.iter().filter(|item| item.op != ContainerOp::PutRefused).cloned().collect();
+                let impossible = without_capacity(&put).filter(|decided| decided.decision == Decision::NotLinearizable);
+                impossible.or_else(|| if order == Order::Fifo { bounded::decide(self, items, budget) } else { None })
+            }
+        })
     }
 }
 

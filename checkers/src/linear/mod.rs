@@ -9,11 +9,12 @@
 //! | `zones` | registers, compare-and-set registers, keys without `append`, where no value is produced twice | O(n log n) |
 //! | | keys with `append` where texts tell what they were made of (`growth`); what is wrong where one value comes again (`relaxed`) | |
 //! | `intervals` | containers without values put in twice, sets, counters of equal steps, locks: see its files | O(n log n) |
-//! | `search` | every model | exponential at worst, in what is open at once |
+//! | `search` | every model; bounded queues with what is known of who takes what (`bounded`) | exponential at worst, in what is open at once |
 //! | `wgl` | every model; the plain reference, for comparison | exponential at worst, in everything |
 //!
 //! Out of time or memory is `unknown`, never a guess.
 
+mod bounded;
 mod columns;
 mod engines;
 mod evidence;
