@@ -106,8 +106,6 @@ impl Readings {
 
 /// A command that ended.
 pub(crate) struct Output {
-    /// Its exit code; `None` when it was killed.
-    pub(crate) code: Option<i32>,
     /// What it printed.
     pub(crate) stdout: String,
     /// What it complained about.
@@ -131,7 +129,7 @@ impl Lab<'_> {
         let timeout_ms = COMMAND_TIME_MAX.as_millis() as u64;
         let exec = Request::Exec { argv, env: BTreeMap::new(), timeout_ms };
         match self.cluster.nodes[node].control.call(exec).await? {
-            Reply::Output { code, stdout, stderr } => Ok(Output { code, stdout, stderr }),
+            Reply::Output { stdout, stderr, .. } => Ok(Output { stdout, stderr }),
             other => bail!("the agent answered a command with {other:?}"),
         }
     }

@@ -6,13 +6,16 @@ use crate::links::{LinkSelector, Links};
 use crate::trial::{Lab, Reading, Readings, TICKER, TrialSetup};
 use anyhow::bail;
 use async_trait::async_trait;
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use squall_agent::faults::Fault;
 use squall_agent::faults::drop::Drop;
 use squall_agent::protocol::Evidence;
 use squall_harness::config::{ConfigError, Section};
 use squall_harness::nemesis::{FaultDoc, PlanContext};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
 
 pub(crate) const KIND: FaultKind = FaultKind {
     doc: FaultDoc {
@@ -27,6 +30,15 @@ pub(crate) const KIND: FaultKind = FaultKind {
     read,
     trial: TrialSetup { nodes: 4, keys: "{ shape: halves }", target: None, program: TICKER, machines: false },
 };
+
+/// A dial without an answer for so long is cut.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// A dial of a slow machine, which may have just booted, is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a shell says of a program that was killed: 128 and the signal.
+const KILLED: &str = "137";
 
 /// Links that are cut.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,14 +93,27 @@ impl PlannedFault for Partition {
     }
 
     async fn gauge(&self, lab: &Lab<'_>, hit: &Hit) -> anyhow::Result<Reading> {
-        let mut silent = 0;
+        let patience = if lab.in_force { SILENCE } else { PATIENCE };
+        let mut by_node: BTreeMap<usize, Vec<IpAddr>> = BTreeMap::new();
         for &(from, to) in hit.links() {
-            // Nothing listens there: the refusal of the other kernel is the answer. 124 is `timeout`'s own exit code.
-            let dial = format!("timeout 0.5 bash -c '</dev/tcp/{}/1'", lab.cluster.nodes[to].address);
-            silent += u64::from(lab.shell(from, &dial).await?.code == Some(124));
+            by_node.entry(from).or_default().push(lab.cluster.nodes[to].address);
         }
+        let dials = by_node.into_iter().map(|(from, others)| async move {
+            // Nothing listens there: the refusal of the other kernel is the answer. A shell that has just been started and gets
+            // another signal than this one may not heed it while it dials.
+            let dial = |to: IpAddr| {
+                let seconds = patience.as_secs();
+                format!("(timeout -s KILL {seconds} bash -c '</dev/tcp/{to}/1' 2>/dev/null; echo code $?) & ")
+            };
+            let script: String = others.into_iter().map(dial).collect();
+            anyhow::Ok(lab.shell(from, &format!("{script} wait")).await?.stdout)
+        });
+        let printed = try_join_all(dials).await?.concat();
+        let codes: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("code ")).collect();
         let all = hit.links().len();
-        let words = format!("{silent} of {all} TCP dials (bash) without an answer in 0.5 s");
+        anyhow::ensure!(codes.len() == all, "{} of {all} dials ended", codes.len());
+        let silent = codes.iter().filter(|code| **code == KILLED).count();
+        let words = format!("{silent} of {all} TCP dials (bash) without an answer in {} s", patience.as_secs());
         Ok(Reading { words, numbers: vec![silent as f64, all as f64] })
     }
 

@@ -1,5 +1,6 @@
 //! Runs a command to its end.
 
+use super::procfs;
 use super::state::State;
 use crate::protocol::{AgentError, Reply};
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Most that is kept of each output (bytes).
 const OUTPUT_LEN_MAX: u64 = 4 << 20;
 
-/// Runs `argv`; after `timeout` it and everything in its process group is killed.
+/// Runs `argv`; after `timeout` it and everything that descends from it is killed.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -46,11 +47,12 @@ pub(crate) fn exec(
             Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
             Ok(None) => {
                 late = true;
-                // Its whole group: a shell's children hold the pipes too.
-                let _ = nix::sys::signal::killpg(
-                    nix::unistd::Pid::from_raw(child.id() as i32),
-                    nix::sys::signal::Signal::SIGKILL,
-                );
+                // A shell's children hold the pipes, too, in groups of their own where timeout(1) has started them.
+                let below = procfs::descendants(child.id());
+                let groups = std::iter::once(child.id()).map(|group| -(group as i32));
+                for pid in groups.chain(below.into_iter().map(|pid| pid as i32)) {
+                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+                }
                 let _ = child.wait();
                 break;
             }
@@ -74,4 +76,20 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Strin
         }
         String::from_utf8_lossy(&bytes).into_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_late_ends_with_all_that_it_started_in_other_groups() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path(), Vec::new()).unwrap();
+        // The inner one would hold the pipe for as long as it lives.
+        let argv = ["bash", "-c", "timeout 1000 sleep 1000; :"].map(str::to_owned);
+        let reply = exec(&state, &argv, &BTreeMap::new(), Duration::from_millis(300)).unwrap();
+        let Reply::Output { code: None, stderr, .. } = reply else { panic!("{reply:?}") };
+        assert!(stderr.contains("killed: it did not end within 0.3 s"), "{stderr}");
+    }
 }

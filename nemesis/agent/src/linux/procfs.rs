@@ -69,6 +69,20 @@ pub(crate) fn tree(root: u32, start_ticks: u64) -> Vec<Stat> {
     }
 }
 
+/// All that descends from process `pid`, the nearest first.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let all = all();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        // A number that was used again while we looked must not lead in a circle.
+        let children: Vec<u32> = all.iter().filter(|stat| stat.ppid == parent).map(|stat| stat.pid).collect();
+        found.extend(children.into_iter().filter(|child| !found.contains(child)).collect::<Vec<_>>());
+        next += 1;
+    }
+    found.split_off(1)
+}
+
 /// Whether every thread of process `pid` is stopped by a signal.
 pub(crate) fn is_stopped(pid: u32) -> bool {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
