@@ -27,8 +27,9 @@ pub(crate) const KIND: FaultKind = FaultKind {
         nodes: 1,
         keys: "{ nodes: one, more_mb: 8 }",
         target: None,
-        // tail(1) keeps all of it in memory.
-        program: "echo started; while :; do head -c 50000000 /dev/zero | tail -c 50000000 | wc -c; sleep 0.05; done",
+        // tail(1) keeps all of it in memory, and is the one that the kernel kills for it.
+        program: "echo started; while :; do head -c 50000000 /dev/zero | \
+                  (echo 1000 >/proc/self/oom_score_adj; exec tail -c 50000000) | wc -c; sleep 0.05; done",
         machines: false,
     },
 };
