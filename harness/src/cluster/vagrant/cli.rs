@@ -62,7 +62,7 @@ async fn lines(from: Option<impl AsyncRead + Unpin>, say: Say<'_>) -> std::io::R
 }
 
 /// What is known to go wrong: words in what Vagrant says, all of which must be there, and what that means.
-const REASONS: [(&[&str], &str); 9] = [
+const REASONS: [(&[&str], &str); 10] = [
     (&["The provider 'libvirt' could not be found"], "vagrant has no libvirt: apt install vagrant-libvirt"),
     (
         &["libvirt-sock", "Permission denied"],
@@ -72,6 +72,11 @@ const REASONS: [(&[&str], &str); 9] = [
     (&["libvirt-sock"], "libvirt does not run: apt install libvirt-daemon-system, then sudo systemctl start libvirtd"),
     (&["box", "could not be found"], "the box is missing: make it with `vagrant/box --add`"),
     (&["box", "couldn't be located"], "the box is missing: make it with `vagrant/box --add`"),
+    (
+        &["about to create is already taken"],
+        "libvirt has machines of these names, made from another folder of the same name: `squall cluster down` there, or rename \
+         this folder",
+    ),
     (
         &["No space left on device"],
         "the disk of this machine is full: make room where libvirt keeps its images (/var/lib/libvirt)",
@@ -135,6 +140,10 @@ mod tests {
             ),
             ("Failed to connect socket to '/var/run/libvirt/libvirt-sock': Permission denied", "usermod -aG libvirt"),
             ("authentication unavailable: no polkit agent available", "usermod -aG libvirt"),
+            (
+                "Name `vagrant_n3` of domain about to create is already taken. Please try to run\n`vagrant up` command again.",
+                "another folder of the same name",
+            ),
             (
                 "The box 'squall' could not be found or\ncould not be accessed in the remote catalog.",
                 "vagrant/box --add",
