@@ -10,7 +10,7 @@ use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder, Stdio};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 
 /// How long a host may take to let us in.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
@@ -217,13 +217,27 @@ impl Transport for Ssh {
             .arc_raw_command(format!("exec {command}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .await
             .map_err(|error| anyhow::anyhow!("cannot start the agent: {}", sentence(&error)))?;
+        if let Some(stderr) = child.stderr().take() {
+            tokio::spawn(pass_on(self.host.name.clone(), stderr));
+        }
         let writer = child.stdin().take().context("no stdin")?;
         let reader = child.stdout().take().context("no stdout")?;
         Ok(Duplex { writer: Box::new(writer), reader: Box::new(reader), keep: Box::new(child) })
+    }
+}
+
+/// Prints what an agent complains about: whole lines, which those of other agents do not run into, and whose they are.
+async fn pass_on(node: String, complaints: impl AsyncRead + Unpin) {
+    let mut lines = BufReader::new(complaints).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        // Where sudo refuses, the error says so, and what to do.
+        if !line.starts_with("sudo: ") {
+            eprintln!("{node}: {line}");
+        }
     }
 }
 
