@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn a_plan_never_damages_more_copies_than_are_survived() {
-        let two = "[ { damage: {} }, { damage: { how: delete, every: 3s, for: 1s } }, { rollback: {} } ]";
+        let two = "[ { damage: {} }, { damage: { how: delete, every: 3s, for: 1s } }, { rollback: {} }, { machine-rollback: {} }, \
+                   { device-forget: {} } ]";
         for count in 3..=7 {
             let mut all = BTreeSet::new();
             for seed in 0..20 {
@@ -167,7 +168,9 @@ mod tests {
         let refused = error("[ { damage: { copies: 3 } } ]", 5);
         assert!(refused.contains("claims to survive damage to at most 2, not 3"), "{refused}");
         assert!(error("[ { damage: {} } ]", 1).contains("say `beyond: true`"));
-        assert!(error("[ { damage: { nodes: all } } ]", 5).contains("nodes"));
+        for fault in ["damage", "rollback", "machine-rollback", "device-forget"] {
+            assert!(error(&format!("[ {{ {fault}: {{ nodes: all }} }} ]"), 5).contains("nodes"), "{fault}");
+        }
         assert_eq!(damaged(&plan("[ { damage: { beyond: true, nodes: all } } ]", 5, 1).unwrap()).len(), 5);
     }
 }

@@ -1,6 +1,7 @@
 //! What faults of whole block devices share: whose they are, and how they are looked at, by `dd` past all caches and by way of the
 //! file system.
 
+use crate::atlas::Victims;
 use crate::hands::{Ask, At};
 use crate::machine;
 use crate::select::{Selector, Who};
@@ -51,16 +52,27 @@ impl Devices {
         fault: &str,
         other: &str,
     ) -> Result<impl FnMut(&mut ChaCha8Rng) -> Self + Send + use<>, ConfigError> {
-        let other = format!("`{other}`, whose disk is the target's alone");
-        machine::check(section, context, fault, "takes a disk of the machine", &other)?;
+        let device = read_device(section, context, fault, other)?;
         let nodes = Selector::read(section, context, "one")?;
-        let doc = "an empty disk of the nodes; the target's data are put on it before it starts";
-        let device = section.get("device", DEVICE.to_owned(), doc)?;
-        if !device.starts_with("/dev/") {
-            return Err(section.error(format!("`device` must be a path below /dev, not `{device}`")));
-        }
         let select = nodes.name().to_owned();
         Ok(move |rng: &mut ChaCha8Rng| Self { select: select.clone(), who: nodes.pick(rng), device: device.clone() })
+    }
+
+    /// The same for a fault that loses what was acknowledged: no more copies than the target claims to survive, or as many as
+    /// `beyond` and `nodes` say.
+    ///
+    /// # Errors
+    /// On nodes that share this machine's kernel (`other` is the fault for them), and more copies than that.
+    pub(crate) fn read_victims(
+        section: &mut Section,
+        context: &PlanContext<'_>,
+        fault: &str,
+        other: &str,
+    ) -> Result<impl FnMut(&mut ChaCha8Rng) -> Self + Send + use<>, ConfigError> {
+        let device = read_device(section, context, fault, other)?;
+        let victims = Victims::read(section, context)?;
+        let select = victims.name().to_owned();
+        Ok(move |rng: &mut ChaCha8Rng| Self { select: select.clone(), who: victims.pick(rng), device: device.clone() })
     }
 
     /// What must stand before the target starts: its first folder of data is on the device, with a log of what is written where
@@ -75,6 +87,22 @@ impl Devices {
         let rule = |dir| Fault::DeviceRule(DeviceRule { process: at.process(), dir, effect });
         at.per_node(nodes, |_| at.target.data().into_iter().take(1).map(rule).collect())
     }
+}
+
+fn read_device(
+    section: &mut Section,
+    context: &PlanContext<'_>,
+    fault: &str,
+    other: &str,
+) -> Result<String, ConfigError> {
+    let other = format!("`{other}`, whose disk is the target's alone");
+    machine::check(section, context, fault, "takes a disk of the machine", &other)?;
+    let doc = "an empty disk of the nodes; the target's data are put on it before it starts";
+    let device = section.get("device", DEVICE.to_owned(), doc)?;
+    if device.starts_with("/dev/") {
+        return Ok(device);
+    }
+    Err(section.error(format!("`device` must be a path below /dev, not `{device}`")))
 }
 
 /// Reads the device by `dd`, and writes and syncs a file on it. Numbers: exit code and milliseconds of each.

@@ -26,7 +26,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
     },
     lasts: Lasts { key: "for", default_ms: 3000, doc: "how long it forgets" },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ nodes: one }", target: None, program: TICKER, machines: true },
+    trial: TrialSetup { nodes: 1, keys: "{ nodes: one, beyond: true }", target: None, program: TICKER, machines: true },
 };
 
 /// Devices that forget.
@@ -35,7 +35,7 @@ pub(crate) const KIND: FaultKind = FaultKind {
 pub struct DeviceForget(pub Devices);
 
 fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Make, ConfigError> {
-    let mut devices = Devices::read(section, context, KIND.doc.name, "rollback")?;
+    let mut devices = Devices::read_victims(section, context, KIND.doc.name, "rollback")?;
     Ok(Box::new(move |_, rng| Planned::DeviceForget(DeviceForget(devices(rng)))))
 }
 
@@ -54,7 +54,7 @@ impl PlannedFault for DeviceForget {
     }
 
     fn harm(&self) -> Harm {
-        Harm::DataLoss
+        Harm::Crash
     }
 
     fn unmounts(&self) -> bool {

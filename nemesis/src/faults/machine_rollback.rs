@@ -2,6 +2,7 @@
 //! has promised since it has forgotten. Hardly any system claims to survive that on a majority, and some not even on one node.
 
 use super::{FaultKind, Hit, Lasts, Make, Planned, PlannedFault, Scope};
+use crate::atlas::Victims;
 use crate::claims::Harm;
 use crate::control_path;
 use crate::hands::{Ask, At, Seen};
@@ -36,7 +37,13 @@ pub(crate) const KIND: FaultKind = FaultKind {
         doc: "how long it stays without power; then it boots, and the target is started",
     },
     read,
-    trial: TrialSetup { nodes: 1, keys: "{ back: 3s, nodes: one }", target: None, program: TICKER, machines: true },
+    trial: TrialSetup {
+        nodes: 1,
+        keys: "{ back: 3s, beyond: true, nodes: one }",
+        target: None,
+        program: TICKER,
+        machines: true,
+    },
 };
 
 /// Written and synced just before the power goes: the disks were put back when it is gone. The trial looks for it, too.
@@ -57,14 +64,17 @@ pub struct MachineRollback {
 fn read(section: &mut Section, context: &PlanContext<'_>) -> Result<Make, ConfigError> {
     let other = "`rollback`, which puts the target's data back";
     machine::check(section, context, KIND.doc.name, "puts the disks of a machine back", other)?;
-    let mut machines = Machines::read(section, context, KIND.doc.name)?;
+    let victims = Victims::read(section, context)?;
     let doc = "how far back; the step takes so much longer, and the time that a snapshot takes";
     let back = section.get("back", Duration::from_secs(5), doc)?;
     if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&back) {
         return Err(section.error("`back` must be from 100ms, or nothing has changed by then, to 1h"));
     }
     let back_ms = back.as_millis() as u64;
-    Ok(Box::new(move |_, rng| Planned::MachineRollback(MachineRollback { machines: machines(rng), back_ms })))
+    Ok(Box::new(move |_, rng| {
+        let machines = Machines { select: victims.name().to_owned(), who: victims.pick(rng) };
+        Planned::MachineRollback(MachineRollback { machines, back_ms })
+    }))
 }
 
 fn power(cluster: &Cluster) -> anyhow::Result<&Arc<dyn Power>> {
@@ -101,7 +111,7 @@ impl PlannedFault for MachineRollback {
     }
 
     fn harm(&self) -> Harm {
-        Harm::DataLoss
+        Harm::Crash
     }
 
     fn takes_machines_down(&self) -> bool {
